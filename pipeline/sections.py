@@ -1,0 +1,270 @@
+"""One frozen, strictly typed model per section of params.yaml and of conf/profile/<profile>.yaml; no defaults."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Label = Literal["mass", "calcification", "malignant", "density", "birads"]
+Annotation = Literal["density", "birads", "mass", "calcification", "age_band", "implant", "vendor"]
+Method = Literal["mv_clip_tr", "mv_clip", "clip_tr", "clip"]
+
+
+class Section(BaseModel):
+    """Unknown keys are refused, values are never coerced, and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Task(Section):
+    """A label to predict from one cohort's images, also scored untrained on another cohort."""
+
+    cohort: Name
+    label: Label
+    unit: Literal["image"]
+    kind: Literal["binary", "ordinal"]
+    score_on: Name
+
+
+class Model(Section):
+    """The image encoder: a timm name or `auto`, and whether it starts from the profile's weights."""
+
+    encoder: str
+    weights: Literal["auto", "random"]
+
+
+class Filter(Section):
+    """The annotation subset C, the exclusions, and the patient-level splits."""
+
+    annotations: list[Annotation]
+    validation_fraction: Share
+    test_fraction: Share
+    exclude_implants: bool
+    age_band_years: PositiveInt
+
+
+class Reports(Section):
+    """Who writes the pseudo reports, and how many tries a prompt gets before the template takes over."""
+
+    engine: Literal["llm", "template"]
+    attempts: PositiveInt
+
+
+class Pretrain(Section):
+    """The contrastive objective and what it is trained on (MV-MLM, sections 3.2 to 3.4)."""
+
+    cohorts: Annotated[list[Name], Field(min_length=1)]
+    method: Method
+    shuffle_reports: bool
+    negatives: Literal["gathered", "local"]
+    positives: Literal["plain", "multi_positive"]
+    swap_probability: Annotated[float, Field(ge=0, le=1)]
+
+
+class Embed(Section):
+    """Which encoders' frozen features are computed."""
+
+    encoders: list[Literal["pretrained", "initial"]]
+
+
+class Probe(Section):
+    """`lp`: converged L2 logistic regression; `lp_paper`: the paper's short AdamW on frozen features."""
+
+    fractions: Annotated[list[Fraction], Field(min_length=1)]
+    seeds: Annotated[list[int], Field(min_length=1)]
+    c_grid: Annotated[list[PositiveFloat], Field(min_length=1)]
+    paper_epochs: PositiveInt
+    paper_learning_rate: PositiveFloat
+    paper_batch: PositiveInt
+
+
+class Finetune(Section):
+    """Head and encoder trained together on one task."""
+
+    seed: int
+    learning_rate: PositiveFloat | Literal["auto"]
+
+
+class ZeroShot(Section):
+    """The tasks scored by prompts alone."""
+
+    tasks: list[Name]
+
+
+class Risk(Section):
+    """Additive-hazard risk of one cohort's exams (method notes, Risk)."""
+
+    cohort: Name
+    horizon_years: Annotated[int, Field(ge=1, le=10)]
+    epochs: PositiveInt
+    learning_rate: PositiveFloat
+    exclude_screen_detected: bool
+    mirai_compat: bool
+
+
+class Fuse(Section):
+    """Image and pre-reading text fused for one label of one cohort."""
+
+    cohort: Name
+    label: Literal["malignant", "mass", "calcification"]
+    epochs: PositiveInt
+    learning_rate: PositiveFloat
+    text_dropout: Share
+
+
+class Evaluate(Section):
+    """What is packed, embedded and reported on; `bootstrap` is the number of resamples."""
+
+    cohorts: Annotated[list[Name], Field(min_length=1)]
+    report_cohorts: Annotated[list[Name], Field(min_length=1)]
+    bootstrap: Annotated[int, Field(ge=100)]
+
+
+class Run(Section):
+    """params.yaml: what experiments vary."""
+
+    profile: Name
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    cohorts: Annotated[list[Name], Field(min_length=1)]
+    tasks: dict[Name, Task]
+    model: Model
+    filter: Filter
+    reports: Reports
+    pretrain: Pretrain
+    embed: Embed
+    probe: Probe
+    finetune: Finetune
+    zero_shot: ZeroShot
+    risk: Risk
+    fuse: Fuse
+    evaluate: Evaluate
+
+
+class Archive(Section):
+    """Where one cohort's files are: a root (path, `${VARIABLE}` allowed), or `patients` synthetic ones."""
+
+    adapter: Literal["table", "vindr", "rsna"]
+    root: str | None
+    patients: Annotated[int, Field(ge=4)] | None
+    columns: dict[str, str]
+
+
+class Compute(Section):
+    """Device, numeric precision, decoding processes, and ranks of the trainer."""
+
+    device: Literal["cpu", "cuda"]
+    precision: Literal["fp32", "bf16", "fp16"]
+    workers: PositiveInt
+    processes: PositiveInt
+
+
+class Ingest(Section):
+    """The longest side of a stored crop, and the share of rejected files that stops a run."""
+
+    max_px: Annotated[int, Field(ge=64)]
+    max_rejected_fraction: Annotated[float, Field(ge=0, le=1)]
+
+
+class Pack(Section):
+    """The named preparation that turns a 16-bit crop into the network's 8-bit input."""
+
+    preparation: Literal["mv_mlm"]
+    height_px: Annotated[int, Field(ge=32)]
+    width_px: Annotated[int, Field(ge=32)]
+    resize: Literal["stretch", "letterbox"]
+    grey: Literal["stored", "frame"]
+    threshold: Annotated[int, Field(ge=0, le=255)]
+    threshold_use: Literal["zero", "mask_only"]
+    shards: PositiveInt
+
+
+class Llm(Section):
+    """The chat model behind the pseudo reports, its sampling, and the cap on generations per cohort."""
+
+    engine: Literal["vllm"]
+    model: str
+    revision: str | None
+    dtype: Literal["float32", "bfloat16", "float16"]
+    tensor_parallel: PositiveInt
+    max_model_len: PositiveInt
+    max_tokens: PositiveInt
+    temperature: Annotated[float, Field(ge=0)]
+    chunk_prompts: PositiveInt
+    max_generations: PositiveInt | None
+
+
+class Text(Section):
+    """The frozen text encoder; `max_tokens` is also the width of the text tower's input."""
+
+    model: str
+    revision: str | None
+    max_tokens: Annotated[int, Field(ge=8)]
+
+
+class Encoder(Section):
+    """The profile's image encoder, and where each encoder's weights come from."""
+
+    default: str
+    weights: dict[str, str]
+
+
+class Tr(Section):
+    """The Tr module: tokens after the position map, Transformer blocks, heads and MLP width."""
+
+    tokens: PositiveInt
+    blocks: PositiveInt
+    heads: PositiveInt
+    mlp: PositiveInt
+
+
+class Optimisation(Section):
+    """AdamW, its schedule, temperatures and the table of epochs and batches by encoder."""
+
+    learning_rate: PositiveFloat
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup_epochs: Annotated[float, Field(ge=0)]
+    temperature_image_text: PositiveFloat
+    temperature_views: PositiveFloat
+    learnable_temperature: bool
+    clip_norm: PositiveFloat
+    checkpoint_steps: PositiveInt
+    epochs: dict[str, PositiveInt]
+    batch: dict[str, dict[Method, PositiveInt]]
+
+
+class Augment(Section):
+    """Random affine and elastic transforms; translation as a share of the side, elastic in pixels of 1520 x 912."""
+
+    rotation_deg: Annotated[float, Field(ge=0)]
+    translation: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)]
+    scale: Annotated[list[PositiveFloat], Field(min_length=2, max_length=2)]
+    shear_deg: Annotated[float, Field(ge=0, lt=90)]
+    elastic_alpha: Annotated[float, Field(ge=0)]
+    elastic_sigma: PositiveFloat
+
+
+class Downstream(Section):
+    """Epochs and batches of fine-tuning and embedding, by encoder."""
+
+    finetune_epochs: dict[str, PositiveInt]
+    finetune_learning_rate: PositiveFloat
+    finetune_batch: dict[str, PositiveInt]
+    embed_batch: dict[str, PositiveInt]
+
+
+class Profile(Section):
+    """conf/profile/<profile>.yaml: what scale decides."""
+
+    archives: dict[Name, Archive]
+    compute: Compute
+    ingest: Ingest
+    pack: Pack
+    llm: Llm
+    text: Text
+    encoder: Encoder
+    tr: Tr
+    optimisation: Optimisation
+    augment: Augment
+    downstream: Downstream

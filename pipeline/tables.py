@@ -1,0 +1,275 @@
+"""The data contract: the Arrow schema of every table that crosses a stage border.
+
+Keys everywhere: `cohort`, `patient_id`, `exam_id`, `exam_day` (days since the patient's first exam),
+`breast_id` (exam + laterality), `image_id`. A label that is null is unknown, never negative.
+Files are byte-stable: no timestamps, host names or wall times, no library versions in the metadata.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+LATERALITIES = ("L", "R")
+VIEWS = ("CC", "MLO")
+SPLITS = ("train", "validation", "test")
+DENSITIES = ("A", "B", "C", "D")
+# Columns that are labels of some task; `filter` seals them for the test split.
+IMAGE_LABELS = ("mass", "calcification", "malignant", "density", "birads")
+EXAM_LABELS = ("years_to_cancer", "years_followed")
+
+_IDS = [
+    ("cohort", pa.string()),
+    ("patient_id", pa.string()),
+    ("exam_id", pa.string()),
+    ("exam_day", pa.int32()),
+    ("breast_id", pa.string()),
+    ("image_id", pa.string()),
+    ("laterality", pa.string()),
+    ("view", pa.string()),
+]
+_KNOWN_BEFORE_READING = [
+    ("age_years", pa.float32()),
+    ("implant", pa.bool_()),
+    ("vendor", pa.string()),
+]
+_LABELS = [
+    ("mass", pa.bool_()),
+    ("calcification", pa.bool_()),
+    ("malignant", pa.bool_()),
+    ("density", pa.string()),
+    ("birads", pa.int8()),
+    ("years_to_cancer", pa.float32()),
+    ("years_followed", pa.float32()),
+]
+
+# catalog -> ingest, filter. One row per image that the dataset's own tables name.
+# mass, calcification, malignant: seen in (or, where the dataset annotates breasts, of the breast in) this image.
+# years_to_cancer, years_followed: per exam, counted from the exam; null where the dataset has no follow-up.
+CATALOG = pa.schema(
+    [
+        *_IDS,
+        ("path", pa.string()),
+        ("size_bytes", pa.int64()),
+        *_KNOWN_BEFORE_READING,
+        *_LABELS,
+        ("source_split", pa.string()),
+    ]
+)
+
+# ingest -> filter, pack_*. One row per catalogued file, whatever became of it.
+# status: ingested, excluded (with reason) or rejected (with reason). Pixel boxes are (top, left, height, width)
+# in the pixels of the full frame; crop is unsigned 16-bit, compressed by `codec`, size height_px x width_px.
+# frame_low, frame_high: least and greatest display value of the whole frame; breast_low, breast_high: the 0.5 and
+# 99.5 percentile inside the breast; all on the grey scale of the stored crop.
+CROPS = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("crop", pa.binary()),
+        ("codec", pa.string()),
+        ("height_px", pa.int32()),
+        ("width_px", pa.int32()),
+        ("frame_height_px", pa.int32()),
+        ("frame_width_px", pa.int32()),
+        ("box_top_px", pa.int32()),
+        ("box_left_px", pa.int32()),
+        ("box_height_px", pa.int32()),
+        ("box_width_px", pa.int32()),
+        ("spacing_mm", pa.float32()),
+        ("frame_low", pa.float32()),
+        ("frame_high", pa.float32()),
+        ("breast_low", pa.float32()),
+        ("breast_high", pa.float32()),
+        ("flag", pa.string()),
+        ("laterality", pa.string()),
+        ("view", pa.string()),
+        ("manufacturer", pa.string()),
+        ("photometric", pa.string()),
+        ("transfer_syntax", pa.string()),
+    ]
+)
+
+# filter -> pack_*, embed, probe, ... One row per image kept. Labels of the test split are null here.
+COHORT = pa.schema([*_IDS, ("split", pa.string()), *_KNOWN_BEFORE_READING, *_LABELS])
+
+# filter -> evaluate, and no other stage. The same columns, test split only, labels present.
+SEALED = COHORT
+
+# filter -> write_reports_*. One row per breast: the annotation subset C, findings merged over views by union.
+# The file development.parquet holds the train and validation splits, test.parquet the test split.
+ANNOTATIONS = pa.schema(
+    [
+        ("cohort", pa.string()),
+        ("patient_id", pa.string()),
+        ("exam_id", pa.string()),
+        ("breast_id", pa.string()),
+        ("split", pa.string()),
+        ("laterality", pa.string()),
+        ("views", pa.string()),
+        ("age_band", pa.string()),
+        ("implant", pa.bool_()),
+        ("vendor", pa.string()),
+        ("density", pa.string()),
+        ("birads", pa.int8()),
+        ("mass", pa.bool_()),
+        ("calcification", pa.bool_()),
+    ]
+)
+
+# filter -> evaluate. How many images, breasts, exams and patients each exclusion leaves, in order.
+FLOW = pa.schema(
+    [
+        ("step", pa.string()),
+        ("images", pa.int64()),
+        ("breasts", pa.int64()),
+        ("exams", pa.int64()),
+        ("patients", pa.int64()),
+    ]
+)
+
+# write_reports_* -> encode_text_*, evaluate. One row per (breast, annotation_set).
+# origin: llm or template; codes: audit codes of the attempts that failed; raw: the last raw output of the LLM.
+REPORTS = pa.schema(
+    [
+        ("breast_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("split", pa.string()),
+        ("annotation_set", pa.string()),
+        ("report_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("report", pa.string()),
+        ("origin", pa.string()),
+        ("attempts", pa.int8()),
+        ("codes", pa.list_(pa.string())),
+        ("raw", pa.string()),
+    ]
+)
+
+# encode_text_* -> pretrain, retrieve, fuse. One row per distinct report; states is float32, row-major
+# [tokens, width], of the frozen text encoder's last layer, padding removed.
+TEXT_STATES = pa.schema(
+    [("report_id", pa.string()), ("tokens", pa.int32()), ("width", pa.int32()), ("states", pa.binary())]
+)
+
+# encode_text_* -> pretrain, retrieve, fuse. Which report belongs to which breast (no text in it).
+TEXT_KEYS = pa.schema(
+    [
+        ("breast_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("split", pa.string()),
+        ("report_id", pa.string()),
+    ]
+)
+
+# pack_* -> pretrain, embed, finetune. Images only; both views of a breast lie in one row group.
+SHARD = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("breast_id", pa.string()),
+        ("exam_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("laterality", pa.string()),
+        ("view", pa.string()),
+        ("split", pa.string()),
+        ("codec", pa.string()),
+        ("image", pa.binary()),
+    ]
+)
+
+# embed -> probe, zero_shot, retrieve, risk, fuse. backbone: global average of the feature map [C];
+# embedding: unit-norm output of the image tower's Tr module (null for an encoder that has none trained).
+FEATURES = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("breast_id", pa.string()),
+        ("exam_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("laterality", pa.string()),
+        ("view", pa.string()),
+        ("split", pa.string()),
+        ("backbone", pa.list_(pa.float32())),
+        ("embedding", pa.list_(pa.float32())),
+    ]
+)
+
+# every task stage -> evaluate. score: higher means more of the label (probability, logit or expected grade).
+# image_id is null for exam-level rows; horizon_years is 0 unless the score is a risk within that many years.
+PREDICTIONS = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("breast_id", pa.string()),
+        ("exam_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("task", pa.string()),
+        ("method", pa.string()),
+        ("encoder", pa.string()),
+        ("fraction", pa.float32()),
+        ("seed", pa.int32()),
+        ("split", pa.string()),
+        ("horizon_years", pa.int8()),
+        ("score", pa.float32()),
+    ]
+)
+
+
+def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
+    """Reads one Parquet file and checks its columns against the contract.
+
+    Raises:
+        ValueError: a column is missing, superfluous or of another type.
+    """
+    table = pq.read_table(path)
+    if not table.schema.equals(schema, check_metadata=False):
+        raise ValueError(
+            f"{path}: expected the columns {schema.names}, found {table.schema.names}"
+            f" ({_first_difference(table.schema, schema)}); rerun the stage that wrote it"
+        )
+    rows: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE.get)
+    return rows
+
+
+def write_table(rows: pd.DataFrame, path: Path, schema: pa.Schema, **parquet: object) -> None:
+    """Writes rows as Parquet with exactly the columns and types of the contract, byte-stable.
+
+    Args:
+        rows: Must hold every column of schema; others are refused.
+        path: File to write; its folder is made.
+        schema: One of this module's schemas.
+        **parquet: Passed to pyarrow's writer (compression, row_group_size, ...).
+
+    Raises:
+        ValueError: a column is missing or superfluous, or a value does not fit its type.
+    """
+    missing, extra = set(schema.names) - set(rows.columns), set(rows.columns) - set(schema.names)
+    if missing or extra:
+        raise ValueError(f"{path}: columns missing {sorted(missing)}, superfluous {sorted(extra)}")
+    try:
+        table = pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"{path}: a value does not fit the contract: {error}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table.replace_schema_metadata(None), path, store_schema=False, **parquet)
+
+
+# pandas' nullable types, so that a boolean or integer label with unknown values stays boolean or integer.
+_NULLABLE = {
+    pa.bool_(): pd.BooleanDtype(),
+    pa.int8(): pd.Int8Dtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+    pa.string(): pd.StringDtype(),
+}
+
+
+def _first_difference(found: pa.Schema, expected: pa.Schema) -> str:
+    """Names the first column where two schemas differ."""
+    for name in expected.names:
+        if name not in found.names:
+            return f"{name} is missing"
+        if found.field(name).type != expected.field(name).type:
+            return f"{name} is {found.field(name).type}, not {expected.field(name).type}"
+    return f"superfluous: {sorted(set(found.names) - set(expected.names))}"

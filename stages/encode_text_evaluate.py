@@ -1,0 +1,18 @@
+"""Runs the frozen text encoder over the evaluation reports, one annotation set at a time."""
+
+from pathlib import Path
+
+from pipeline.models.encode_reports import encode_reports
+
+from pipeline.errors import run_stage
+from pipeline.params import read_params
+
+
+def main(reports: str, full: str, pre_reading: str) -> None:
+    text = read_params().profile.text
+    encode_reports(Path(reports, "full"), Path(full), text)
+    encode_reports(Path(reports, "pre_reading"), Path(pre_reading), text)
+
+
+if __name__ == "__main__":
+    run_stage(main)

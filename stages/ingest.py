@@ -1,0 +1,18 @@
+"""Decodes every catalogued file once and stores its breast crop, 16-bit, with geometry and grey statistics."""
+
+from pathlib import Path
+
+from pipeline.cohorts.acquire import archive_root
+from pipeline.dicom.ingest import ingest
+
+from pipeline.errors import run_stage
+from pipeline.params import read_params
+
+
+def main(raw: str, catalog: str, out: str) -> None:
+    params = read_params()
+    ingest(archive_root(Path(raw)), Path(catalog), Path(out), params.profile.ingest, params.profile.compute.workers)
+
+
+if __name__ == "__main__":
+    run_stage(main)

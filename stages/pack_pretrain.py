@@ -1,0 +1,18 @@
+"""Prepares one cohort's crops and packs them as 8-bit shards for pretraining: no test patient."""
+
+from pathlib import Path
+
+from pipeline.shards.write import pack
+
+from pipeline.errors import run_stage
+from pipeline.params import read_params
+
+
+def main(crops: str, cohort: str, out: str) -> None:
+    profile = read_params().profile
+    splits = ("train", "validation")
+    pack(Path(crops), Path(cohort), Path(out), profile.pack, splits, profile.compute.workers)
+
+
+if __name__ == "__main__":
+    run_stage(main)

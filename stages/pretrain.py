@@ -1,0 +1,31 @@
+"""Pretrains the two towers on packed shards and report states, on one device or several."""
+
+from pathlib import Path
+
+from pipeline.training.loop import pretrain
+
+from pipeline.errors import run_stage
+from pipeline.params import read_params
+
+
+def main(shards: str, text: str, initial: str, out: str) -> None:
+    params = read_params()
+    profile = params.profile
+    pretrain(
+        Path(shards),
+        Path(text),
+        Path(initial),
+        Path(out),
+        encoder=params.encoder,
+        seed=params.run.seed,
+        settings=params.run.pretrain,
+        tr=profile.tr,
+        optimisation=profile.optimisation,
+        augment=profile.augment,
+        compute=profile.compute,
+        text_tokens=profile.text.max_tokens,
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)

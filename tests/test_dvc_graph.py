@@ -1,0 +1,126 @@
+"""dvc.yaml declares exactly what the code reads and writes, and no stage sees test labels before `evaluate`."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.code_deps import ROOT, code_deps, keys_read
+
+DAG: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+STAGES = sorted(DAG)
+
+
+def body(stage: str) -> dict[str, Any]:
+    """The part of a stage that a matrix or foreach repeats."""
+    return DAG[stage].get("do", DAG[stage])
+
+
+def names(entries: list[Any]) -> list[str]:
+    """Paths of outs, metrics or plots, with or without options."""
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
+
+
+def outs(stage: str) -> list[str]:
+    return [path for kind in ("outs", "metrics", "plots") for path in names(body(stage).get(kind, []))]
+
+
+def paths_in_command(stage: str) -> list[str]:
+    command = re.sub(r"\$\{[^}]*\}", lambda m: m.group().replace(" ", ""), body(stage)["cmd"])
+    return [word for word in shlex.split(command) if "/" in word or word.endswith(".json")]
+
+
+def declared_keys(stage: str) -> tuple[set[str], set[str]]:
+    """Keys of params.yaml and of the profile; a templated last part counts as the section it lies in."""
+    run: set[str] = set()
+    profile: set[str] = set()
+    for entry in body(stage).get("params", []):
+        if isinstance(entry, dict):
+            ((file, keys),) = entry.items()
+            assert file == "conf/profile/${profile}.yaml"
+            profile |= {key.split(".${")[0] for key in keys}
+        else:
+            run.add(entry.split(".${")[0])
+    return run, profile
+
+
+def test_every_script_is_a_stage_and_every_stage_has_its_script() -> None:
+    assert {p.stem for p in (ROOT / "stages").glob("[a-z]*.py")} == set(STAGES)
+    for stage in STAGES:
+        assert f"python -m stages.{stage} " in body(stage)["cmd"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_code_deps_are_the_imports(stage: str) -> None:
+    declared = [dep for dep in body(stage)["deps"] if re.match(r"(stages|pipeline)/", dep)]
+    assert declared == code_deps(ROOT / "stages" / f"{stage}.py"), "run: python -m tests.code_deps"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_paths_in_the_command_are_the_deps_and_outs(stage: str) -> None:
+    deps = {dep for dep in body(stage).get("deps", []) if not re.match(r"(stages|pipeline)/", dep)}
+    in_command = paths_in_command(stage)
+    assert len(set(in_command)) == len(in_command)
+    assert set(in_command) == deps | set(outs(stage))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_params_are_the_keys_that_the_script_reads(stage: str) -> None:
+    assert keys_read(ROOT / "stages" / f"{stage}.py") == declared_keys(stage)
+
+
+PATH_LITERAL = re.compile(r"""["'](data|models|results|conf)/""")
+
+
+@pytest.mark.parametrize("file", sorted([*ROOT.glob("pipeline/**/*.py"), *ROOT.glob("stages/*.py")]), ids=str)
+def test_no_path_of_the_dag_is_written_in_code(file: Path) -> None:
+    if file.name != "params.py":
+        assert not PATH_LITERAL.search(file.read_text())
+        assert "params.yaml" not in re.sub(r'""".*?"""|#.*', "", file.read_text(), flags=re.DOTALL)
+
+
+def readers(prefix: str) -> set[str]:
+    """The stages that have a dep at, below or above a path."""
+    return {
+        stage
+        for stage in STAGES
+        for dep in body(stage).get("deps", [])
+        if dep == prefix or dep.startswith(f"{prefix}/") or f"{prefix}/".startswith(f"{dep}/")
+    }
+
+
+def test_only_evaluate_reads_the_sealed_test_labels() -> None:
+    assert readers("data/sealed") == {"evaluate"}
+
+
+def test_full_reports_of_test_patients_reach_retrieval_and_evaluate_only() -> None:
+    assert readers("data/reports/evaluate/full") == {"encode_text_evaluate", "evaluate"}
+    assert readers("data/text/evaluate/full") == {"retrieve"}
+    assert readers("data/annotations/x/test.parquet") <= {"write_reports_evaluate"}
+
+
+def test_nothing_of_evaluation_reaches_pretraining() -> None:
+    """Follows every dep of `pretrain` back; a path under an `evaluate` folder would make it rerun."""
+    queue, upstream = ["pretrain"], set()
+    while queue:
+        stage = queue.pop()
+        upstream.add(stage)
+        for dep in body(stage).get("deps", []):
+            assert "evaluate" not in dep, f"{stage} depends on {dep}"
+            clean = re.sub(r"\$\{[^}]*\}", "*", dep)
+            for other in STAGES:
+                made = [re.sub(r"\$\{[^}]*\}", "*", out) for out in outs(other)]
+                if other not in upstream and any(
+                    f"{m}/".startswith(f"{clean}/") or f"{clean}/".startswith(f"{m}/") for m in made
+                ):
+                    queue.append(other)
+    assert upstream & {"pack_evaluate", "write_reports_evaluate", "embed", "probe", "evaluate"} == set()
+    assert {"acquire", "ingest", "filter", "pack_pretrain", "write_reports_pretrain"} <= upstream
+
+
+def test_nothing_reruns_the_fast_features_of_the_initial_encoder_after_pretraining() -> None:
+    assert "models/pretrained" not in "".join(body("initial").get("deps", []))
+    assert "models/${item.encoder}" in body("embed")["deps"]

@@ -1,0 +1,122 @@
+"""Every wrong value in params.yaml or a profile stops with file, key, value and what is allowed."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from pipeline.errors import InputError
+from pipeline.params import by_encoder, read_params
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    return tmp_path
+
+
+def change(project: Path, file: str, key: str, value: object) -> None:
+    """Sets, or with value None deletes, one dotted key of a YAML file."""
+    yaml = YAML()
+    content = yaml.load(project / file)
+    *parents, last = key.split(".")
+    place = content
+    for parent in parents:
+        place = place[parent]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    yaml.dump(content, project / file)
+
+
+DEMO = "conf/profile/demo.yaml"
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "said"),
+    [
+        ("params.yaml", "pretrain.metod", "clip", ["params.yaml", "pretrain.metod", "unknown key", "method"]),
+        ("params.yaml", "pretrain.method", "clop", ["pretrain.method", "'clop'", "mv_clip_tr", "clip"]),
+        ("params.yaml", "pretrain.method", None, ["pretrain.method", "missing"]),
+        ("params.yaml", "seed", "seven", ["seed", "'seven'", "integer"]),
+        ("params.yaml", "seed", -1, ["seed", "-1", "greater than or equal to 0"]),
+        ("params.yaml", "profile", "papre", ["profile", "papre", "demo, paper"]),
+        ("params.yaml", "probe.fractions", [0.1, 2.0], ["probe.fractions.1", "2.0", "less than or equal to 1"]),
+        ("params.yaml", "pretrain.cohorts", ["embed"], ["pretrain.cohorts", "embed", "screening"]),
+        ("params.yaml", "tasks.mass_vindr.label", "lump", ["tasks.mass_vindr.label", "'lump'", "calcification"]),
+        ("params.yaml", "tasks.mass_vindr.kind", "ordinal", ["tasks.mass_vindr.kind", "mass", "binary"]),
+        ("params.yaml", "tasks.mass_vindr.score_on", "vindr", ["score_on", "own cohort"]),
+        ("params.yaml", "tasks.mass_vindr.lable", "mass", ["tasks.mass_vindr.lable", "unknown key", "label"]),
+        ("params.yaml", "zero_shot.tasks", ["mass"], ["zero_shot.tasks", "mass", "mass_vindr"]),
+        ("params.yaml", "fuse.cohort", "vindr", ["fuse.cohort", "vindr", "report_cohorts"]),
+        (DEMO, "pack.height_px", "tall", ["demo.yaml", "pack.height_px", "'tall'", "integer"]),
+        (DEMO, "compute.precision", "bf16", ["compute.precision", "bf16", "CPU", "fp32"]),
+        (DEMO, "archives.vindr", None, ["archives", "vindr"]),
+        (DEMO, "archives.vindr.root", "somewhere", ["archives.vindr", "either root", "patients"]),
+        (DEMO, "optimisation.epochs", {"resnet34": 3}, ["optimisation.epochs", "default"]),
+        (DEMO, "tr.token", 4, ["tr.token", "unknown key", "tokens"]),
+    ],
+)
+def test_a_wrong_value_names_file_key_value_and_what_is_allowed(
+    project: Path, file: str, key: str, value: object, said: list[str]
+) -> None:
+    change(project, file, key, value)
+    with pytest.raises(InputError) as error:
+        read_params(project)
+    for words in said:
+        assert words in str(error.value)
+    assert len(str(error.value).splitlines()) <= 20
+
+
+def test_a_table_without_the_method_is_refused(project: Path) -> None:
+    change(project, DEMO, "optimisation.batch.default", {"clip": 8})
+    with pytest.raises(InputError, match=r"optimisation\.batch: no mv_clip_tr for tf_efficientnet_lite0"):
+        read_params(project)
+
+
+def test_scientific_notation_is_a_number(project: Path) -> None:
+    assert read_params(project).run.probe.paper_learning_rate == 5e-5
+
+
+def test_sections_are_frozen(project: Path) -> None:
+    with pytest.raises(ValidationError):
+        read_params(project).run.pretrain.method = "clip"  # type: ignore[misc]
+
+
+def test_not_yaml(project: Path) -> None:
+    (project / "params.yaml").write_text("seed: [1\n")
+    with pytest.raises(InputError, match=r"params\.yaml: not YAML"):
+        read_params(project)
+
+
+def test_encoder_auto_is_the_profiles_default(project: Path) -> None:
+    assert read_params(project).encoder == "tf_efficientnet_lite0"
+    change(project, "params.yaml", "model.encoder", "efficientnet_b5")
+    assert read_params(project).encoder == "efficientnet_b5"
+
+
+def test_paper_profile_holds_the_papers_numbers(project: Path) -> None:
+    change(project, "params.yaml", "profile", "paper")
+    profile = read_params(project).profile
+    o, tr = profile.optimisation, profile.tr
+    assert (profile.pack.height_px, profile.pack.width_px, profile.pack.threshold) == (1520, 912, 40)
+    assert (o.temperature_image_text, o.temperature_views, o.learnable_temperature) == (0.007, 0.1, False)
+    assert (o.learning_rate, o.weight_decay, o.warmup_epochs, o.epochs["default"]) == (5e-5, 1e-4, 1.0, 10)
+    assert (tr.tokens, tr.blocks, tr.heads, tr.mlp) == (256, 4, 8, 1024)
+    assert {method: by_encoder(o.batch, "resnet34")[method] for method in ("clip", "mv_clip_tr")} == {
+        "clip": 32,
+        "mv_clip_tr": 32,
+    }
+    assert by_encoder(o.batch, "efficientnet_b5") == {"mv_clip_tr": 8, "mv_clip": 8, "clip_tr": 8, "clip": 18}
+    assert (profile.downstream.finetune_batch["resnet34"], profile.downstream.finetune_epochs["default"]) == (96, 30)
+    a = profile.augment
+    assert (a.rotation_deg, a.shear_deg, a.scale, a.elastic_alpha, a.elastic_sigma) == (20, 20, [0.8, 1.2], 10, 5)
+    assert profile.compute.processes == 8
+    assert profile.text.model.endswith("Bio_ClinicalBERT")
+    assert profile.llm.model == "meta-llama/Meta-Llama-3-8B-Instruct"
