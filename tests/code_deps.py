@@ -63,9 +63,14 @@ def keys_read(script: Path) -> tuple[set[str], set[str]]:
                     used |= _loads(value, names)
         else:
             used |= _loads(statement, names)
-    paths = set().union(*(_keys(path) for path in used)) if used else set()
-    run = {p.removeprefix("run.") for p in paths if p.startswith("run.")}
-    return run, {p.removeprefix("profile.") for p in paths if p.startswith("profile.")}
+    paths = set().union(*(_keys(path) for path in used), set())
+    run = {"*"} if "run" in paths else {p.removeprefix("run.") for p in paths if p.startswith("run.")}
+    return outermost(run), outermost({p.removeprefix("profile.") for p in paths if p.startswith("profile.")})
+
+
+def outermost(keys: set[str]) -> set[str]:
+    """Drops the keys that lie inside another key of the set."""
+    return {key for key in keys if not any(key.startswith(f"{other}.") for other in keys)}
 
 
 def _pairs(statement: ast.Assign) -> list[tuple[str, ast.expr]]:
