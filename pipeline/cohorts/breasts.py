@@ -1,0 +1,54 @@
+"""Merges the images of each breast into one row of annotations: unknown stays unknown, seen once is seen."""
+
+import pandas as pd
+
+# ACR BI-RADS by concern. 0 asks for more images of something seen: more than 3 (watch), less than 4 (biopsy).
+BIRADS_BY_CONCERN = (1, 2, 3, 0, 4, 5, 6)
+
+
+def merge_breasts(images: pd.DataFrame, age_band_years: int) -> pd.DataFrame:
+    """One row per breast (tables.ANNOTATIONS) from one row per image (tables.COHORT).
+
+    mass, calcification, implant: union over the images (see merge_findings). density: the densest; birads: of the
+    most concern; age and vendor: of the first image that tells. views: the distinct views, such as `CC+MLO`.
+
+    Args:
+        images: Images of known side and view.
+        age_band_years: Width of an age band, in years.
+    """
+    images = images.sort_values(["breast_id", "image_id"])
+    concern = {grade: rank for rank, grade in enumerate(BIRADS_BY_CONCERN)}
+    ranked = images.assign(
+        birads=images["birads"].map(concern).astype("Int8"), age_band=age_bands(images["age_years"], age_band_years)
+    )
+    grouped = ranked.groupby("breast_id", sort=True)
+    first = grouped[["cohort", "patient_id", "exam_id", "split", "laterality", "age_band", "vendor"]].first()
+    merged = first.assign(
+        views=grouped["view"].agg(lambda views: "+".join(sorted(set(views)))),
+        density=grouped["density"].max(),
+        birads=grouped["birads"].max().map(dict(enumerate(BIRADS_BY_CONCERN))).astype("Int8"),
+        **{name: merge_findings(ranked[name], ranked["breast_id"]) for name in ("implant", "mass", "calcification")},
+    )
+    return merged.reset_index()
+
+
+def merge_findings(seen: pd.Series, breast_id: pd.Series) -> pd.Series:
+    """Union over the images of a breast: yes if any says yes, no if all say no, else unknown (null).
+
+    >>> seen = pd.Series([True, None, False, None, False, False], dtype="boolean")
+    >>> merge_findings(seen, pd.Series([1, 1, 2, 2, 3, 3])).tolist()
+    [True, <NA>, False]
+    """
+    yes = seen.fillna(False).astype(bool).groupby(breast_id).any()
+    some_unknown = seen.isna().groupby(breast_id).any()
+    return yes.astype(pd.BooleanDtype()).mask(~yes & some_unknown)
+
+
+def age_bands(age_years: pd.Series, width_years: int) -> pd.Series:
+    """Bands such as `50-59`, both ends included; null where the age is unknown.
+
+    >>> age_bands(pd.Series([50, 59.9, None], dtype="Float64"), 10).tolist()
+    ['50-59', '50-59', <NA>]
+    """
+    low = (age_years.astype("Float64") // width_years * width_years).astype("Int64")
+    return low.astype(pd.StringDtype()) + "-" + (low + width_years - 1).astype(pd.StringDtype())
