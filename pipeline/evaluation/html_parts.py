@@ -1,0 +1,109 @@
+"""Cells and tables of the report: small pure functions from numbers to HTML."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+WORDS = ' class="words"'
+DASH = '<span class="none">–</span>'
+
+
+class Row(NamedTuple):
+    """One row of cells that are HTML already; kind: a CSS class (ours, published, group)."""
+
+    cells: Sequence[str]
+    kind: str = ""
+
+
+def table(heads: Sequence[Sequence[tuple[str, int]]], rows: Sequence[Row], caption: str, words: int = 1) -> str:
+    """A table that scrolls sideways on a narrow screen.
+
+    Args:
+        heads: Header lines, each of (HTML, number of columns it spans).
+        rows: Body; a row of kind `group` holds one cell over the whole width.
+        caption: HTML below the table.
+        words: How many leading columns hold words, aligned left; the others hold numbers.
+    """
+    width = sum(span for _, span in heads[-1])
+    lines = "".join(
+        "<tr>" + "".join(_head(name, span, column < words) for column, (name, span) in enumerate(line)) + "</tr>"
+        for line in heads
+    )
+    body = "".join(_row(row, width, words) for row in rows)
+    return (
+        f'<figure class="table"><div class="scroll"><table><thead>{lines}</thead><tbody>{body}</tbody></table></div>'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def plain_heads(*names: str) -> list[list[tuple[str, int]]]:
+    """One header line, one column each."""
+    return [[(escape(name), 1) for name in names]]
+
+
+def statistic(entry: dict[str, Any] | None, key: str, signed: bool = False) -> str:
+    """A number with its interval below; n/a with the reason on hover; a dash where nothing was measured."""
+    if entry is None:
+        return DASH
+    if entry.get(key) is None:
+        return f'<span class="none" title="{escape(entry.get("flag", "not defined"))}">n/a</span>'
+    spec = "+.3f" if signed else ".3f"
+    strong = f"<b>{entry[key]:{spec}}</b>"
+    if entry.get("low") is not None:
+        strong += f"<small>{entry['low']:.3f} to {entry['high']:.3f}</small>"
+    return strong.replace("-", "−")
+
+
+def gain(entry: dict[str, Any] | None) -> str:
+    """A paired difference, coloured where its interval excludes zero."""
+    cell = statistic(entry, "auc", signed=True)
+    if entry is None or entry.get("auc") is None:
+        return cell
+    kind = "up" if entry["low"] > 0 else "down" if entry["high"] < 0 else "level"
+    return f'<span class="{kind}">{cell}</span>'
+
+
+def number(value: float | int | None, decimals: int = 3) -> str:
+    """A plain number; integers with thin thousands."""
+    if value is None:
+        return DASH
+    return f"{value:,}".replace(",", " ") if isinstance(value, int) else f"{value:.{decimals}f}"
+
+
+def share(value: float | None) -> str:
+    """A share as a percentage."""
+    return DASH if value is None else f"{100 * value:.1f} %"
+
+
+def definitions(pairs: Sequence[tuple[str, str]]) -> str:
+    """Names and values side by side; plain text on both sides."""
+    return "<dl>" + "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in pairs) + "</dl>"
+
+
+def section(anchor: str, title: str, *blocks: str) -> str:
+    """A section of the page."""
+    return f'<section id="{anchor}"><h2>{escape(title)}</h2>{"".join(blocks)}</section>'
+
+
+def paragraph(html: str) -> str:
+    """A paragraph of HTML."""
+    return f"<p>{html}</p>"
+
+
+def picture(uri: str, description: str) -> str:
+    """A figure of the page; description is its text for those who cannot see it."""
+    return f'<figure class="plot"><img src="{uri}" alt="{escape(description)}"></figure>'
+
+
+def _head(name: str, span: int, holds_words: bool) -> str:
+    """One <th> of a header line."""
+    return f'<th colspan="{span}" scope="col"{WORDS if holds_words else ""}>{name}</th>'
+
+
+def _row(row: Row, width: int, words: int) -> str:
+    """One <tr>."""
+    if row.kind == "group":
+        return f'<tr class="group"><th colspan="{width}" scope="rowgroup">{row.cells[0]}</th></tr>'
+    first, *others = row.cells
+    cells = "".join(f"<td{WORDS if column < words else ''}>{cell}</td>" for column, cell in enumerate(others, start=1))
+    return f'<tr class="{row.kind}"><th scope="row">{first}</th>{cells}</tr>'

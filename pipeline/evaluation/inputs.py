@@ -1,0 +1,87 @@
+"""Where the evaluation finds what the other stages left; the only place that opens the sealed test labels."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.tables import COHORT, FLOW, PREDICTIONS, REPORTS, SEALED, read_table
+
+
+@dataclass(frozen=True)
+class EvaluationInputs:
+    """Folders of other stages, in the order of the stage's command line.
+
+    sealed, cohort, crops: One folder per cohort below. reports: pretrain/<cohort>. predictions: one file per task
+    stage, at any depth. retrieval: retrieval.json. initial, pretrained: models.
+    """
+
+    sealed: Path
+    cohort: Path
+    crops: Path
+    reports: Path
+    predictions: Path
+    retrieval: Path
+    initial: Path
+    pretrained: Path
+
+    def read_labels(self, cohort: str) -> pd.DataFrame:
+        """Test images of a cohort with their labels (tables.SEALED)."""
+        return read_table(self.sealed / cohort / "labels.parquet", SEALED)
+
+    def read_images(self, cohort: str) -> pd.DataFrame:
+        """All images kept of a cohort (tables.COHORT), without the labels of the test split."""
+        return read_table(self.cohort / cohort / "images.parquet", COHORT)
+
+    def read_flow(self, cohort: str) -> pd.DataFrame:
+        """What each exclusion left of a cohort (tables.FLOW)."""
+        return read_table(self.cohort / cohort / "flow.parquet", FLOW)
+
+    def crop_parts(self, cohort: str) -> list[Path]:
+        """The parts of a cohort's crops (tables.CROPS)."""
+        return sorted((self.crops / cohort).glob("part-*.parquet"))
+
+    def read_reports(self, cohort: str) -> pd.DataFrame:
+        """The reports that pretraining read (tables.REPORTS)."""
+        return read_table(self.reports / "pretrain" / cohort / "reports.parquet", REPORTS)
+
+    def read_report_engine(self, cohort: str) -> dict[str, Any]:
+        """What wrote those reports: engine, engine_version, model, generated_tokens."""
+        return _read_json(self.reports / "pretrain" / cohort / "engine.json")
+
+    def read_predictions(self) -> pd.DataFrame:
+        """Every task's predictions (tables.PREDICTIONS), in one table."""
+        files = sorted(self.predictions.rglob("predictions.parquet"))
+        return pd.concat([read_table(file, PREDICTIONS) for file in files], ignore_index=True)
+
+    def read_retrieval(self) -> dict[str, Any]:
+        """Retrieval metrics by cohort and direction, as the retrieve stage measured them."""
+        return _read_json(self.retrieval / "retrieval.json")
+
+    def read_initial_config(self) -> dict[str, Any]:
+        """The encoder before pretraining and where its weights came from."""
+        return _read_json(self.initial / "config.json")
+
+    def read_pretrained_config(self) -> dict[str, Any]:
+        """The pretrained model."""
+        return _read_json(self.pretrained / "config.json")
+
+    def read_training_engine(self) -> dict[str, Any]:
+        """What pretrained the model."""
+        return _read_json(self.pretrained / "engine.json")
+
+    def read_history(self) -> pd.DataFrame:
+        """Losses of the pretraining by step."""
+        return pd.read_csv(self.pretrained / "history.csv")
+
+    def read_validation(self) -> pd.DataFrame:
+        """Recall at 1 of the pretraining's validation split by epoch."""
+        return pd.read_csv(self.pretrained / "validation.csv")
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """One JSON object."""
+    content: dict[str, Any] = json.loads(file.read_text())
+    return content

@@ -1,0 +1,116 @@
+"""Risk (table 4), retrieval (table 5) and fusion tables."""
+
+from html import escape
+from typing import Any
+
+from pipeline.evaluation.classification_html import METHOD_NAMES
+from pipeline.evaluation.html_parts import DASH, Row, gain, number, plain_heads, statistic, table
+from pipeline.evaluation.published import data_set, metric, published_table
+from pipeline.sections import Risk
+
+RISK_NAMES = {"exam": "with aggregator, per exam", "view": "without, mean over views"}
+RISK_COLUMNS = ("c_index", "auc_2y", "auc_5y")
+DIRECTIONS = {"image_to_text": "image → report", "text_to_image": "report → image", "cc_to_mlo": "CC → MLO"}
+
+
+def risk_table(metrics: dict[str, Any], risk: Risk, encoder: str) -> str:
+    """Our risk models above the published ones."""
+    rows = [Row(["This run: 95 % interval over patients"], "group")]
+    for method, measured in metrics["risk"].items():
+        name = f"{METHOD_NAMES[metrics['method']]}, {RISK_NAMES[method]}"
+        cells = [_with_counts(measured.get(column)) for column in RISK_COLUMNS]
+        rows.append(Row([escape(name), escape(encoder), "exam", *cells], "ours"))
+    rows.append(Row(["Published, for reference only: MV-MLM, table 4, on a private set of 2,245 exams"], "group"))
+    for (model, network), printed in published_table(4, metric).items():
+        values = [printed.get(column, DASH) for column in RISK_COLUMNS]
+        rows.append(Row([escape(model), escape(network), "not stated", *values], "published"))
+    later = "negatives, as in Mirai's code" if risk.mirai_compat else "left out"
+    caption = (
+        f"<b>Like table 4.</b> Cohort: {escape(risk.cohort)}. c-index: Harrell's. n-year AUC: positive with cancer"
+        " within n years, negative if followed at least n years without; censored earlier: left out; later cancers:"
+        f" {later}. Cancers within 6 months of the exam:"
+        f" {'left out' if risk.exclude_screen_detected else 'counted'}. {_calibration(metrics['risk'])}"
+    )
+    return table(plain_heads("Model", "Encoder", "Unit", "c-index", "2-year AUC", "5-year AUC"), rows, caption, words=3)
+
+
+def retrieval_table(metrics: dict[str, Any]) -> str:
+    """Recall at 1, 5, 10 by cohort and direction, with the gallery that makes it easy or hard."""
+    rows = [
+        Row(
+            [
+                escape(cohort),
+                DIRECTIONS.get(direction, escape(direction)),
+                statistic(entry, "recall_at_1"),
+                number(entry["recall_at_5"]),
+                number(entry["recall_at_10"]),
+                number(entry["median_rank"], decimals=0),
+                number(entry["queries"]),
+                number(entry["gallery"]),
+                f"{1 / entry['gallery']:.4f}",
+            ],
+            "ours",
+        )
+        for cohort, directions in metrics["retrieval"].items()
+        for direction, entry in directions.items()
+    ]
+    heads = plain_heads(
+        "Cohort", "Direction", "Recall at 1", "at 5", "at 10", "Median rank", "Queries", "Gallery", "Chance at 1"
+    )
+    caption = (
+        "<b>Zero-shot retrieval.</b> Test breasts; equal reports collapsed to one gallery item, ties count against the"
+        " model. A report that fits many breasts cannot be found from one of them by anything but its content, so"
+        " recall depends on the gallery."
+    )
+    return table(heads, rows, caption, words=2)
+
+
+def published_retrieval_table() -> str:
+    """Table 5 of the paper."""
+    published = published_table(5, data_set)
+    columns = sorted({column for cells in published.values() for column in cells})
+    rows = [
+        Row([escape(model), escape(network), *(cells.get(column, DASH) for column in columns)], "published")
+        for (model, network), cells in published.items()
+    ]
+    caption = (
+        "<b>Published, for reference only:</b> MV-MLM, table 5: recall at 1 on three private sets; direction and"
+        " gallery size are not stated, so no row can be set against ours."
+    )
+    return table(plain_heads("Model", "Encoder", *columns), rows, caption, words=2)
+
+
+def fusion_table(metrics: dict[str, Any], cohort: str, label: str) -> str:
+    """Image only, text only, both, and the paired gain of both over the image."""
+    names = {"image": "Image only", "text": "Text only", "fusion": "Image and text"}
+    fusion = metrics["fusion"]
+    rows = [
+        Row([name, statistic(entry, "auc"), number(entry["n"]), number(entry["positives"])], "ours")
+        for key, name in names.items()
+        if (entry := fusion.get(key))
+    ]
+    rows.append(Row(["Gain of fusion over image, paired", gain(fusion.get("gain")), "", ""], "gain"))
+    caption = (
+        f"<b>Fusion.</b> Label <code>{escape(label)}</code> of cohort {escape(cohort)}. Unit: breast, positive if any"
+        " of its images is. The text holds only what is known before reading (age band, views, side, density, implant,"
+        " machine): no finding, no BI-RADS."
+    )
+    return table(plain_heads("Input", "AUC", "n", "positives"), rows, caption)
+
+
+def _with_counts(entry: dict[str, Any] | None) -> str:
+    """A risk metric with its interval, exams and events."""
+    if entry is None:
+        return DASH
+    return f"{statistic(entry, 'value')}<small>n {entry['n']}, cancers {entry['events']}</small>"
+
+
+def _calibration(risk: dict[str, Any]) -> str:
+    """Brier score and calibration error of each method, in a sentence."""
+    parts = [
+        f"{escape(method)} Brier {number(entry['brier'])}, calibration error {number(entry['ece'])}"
+        for method, measured in risk.items()
+        for name, entry in measured.items()
+        if name.startswith("calibration") and entry["brier"] is not None
+    ]
+    return f"Calibration at the last horizon: {'; '.join(parts)}." if parts else ""

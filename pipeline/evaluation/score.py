@@ -1,0 +1,117 @@
+"""Turns scored units, risks and the records of other stages into the nested dict of metrics.json."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.evaluation.describe import describe_pretraining, describe_reports
+from pipeline.evaluation.inputs import EvaluationInputs
+from pipeline.evaluation.risk_scores import score_risk
+from pipeline.evaluation.rounding import interval_metrics, rounded
+from pipeline.evaluation.scored import Scored, scored_breasts, scored_images
+from pipeline.metrics.bootstrap import auc_interval, paired_auc_gain
+from pipeline.metrics.classification import auc, macro_auc, quadratic_kappa
+from pipeline.sections import Run
+from pipeline.tables import DENSITIES
+
+Metrics = dict[str, Any]
+DENSITY_GRADES, BIRADS_GRADES = len(DENSITIES), 7  # BI-RADS 0 to 6
+OWN_KEYS = {"profile", "method", "encoder", "encoder_weights", "risk", "retrieval", "fusion", "reports", "pretrain"}
+
+
+def score(inputs: EvaluationInputs, run: Run) -> tuple[Metrics, list[Scored]]:
+    """All metrics of one run, and the scored test units behind the classification ones.
+
+    Raises:
+        ValueError: a task carries the name of another section of metrics.json, or predictions and labels disagree.
+    """
+    if clash := sorted(OWN_KEYS & set(run.tasks)):
+        raise ValueError(f"tasks: {clash[0]} is a section of metrics.json; name the task otherwise")
+    predictions = inputs.read_predictions()
+    labels = {cohort: inputs.read_labels(cohort) for cohort in run.evaluate.cohorts}
+    units = scored_images(predictions, labels, run.tasks)
+    breasts = scored_breasts(predictions, labels[run.fuse.cohort], run.fuse.label)
+    resamples = run.evaluate.bootstrap
+    initial = inputs.read_initial_config()
+    metrics: Metrics = {
+        "profile": run.profile,
+        "method": run.pretrain.method,
+        "encoder": initial["encoder"],
+        "encoder_weights": initial["encoder_weights"],
+    }
+    for name, task in run.tasks.items():
+        grades = BIRADS_GRADES if task.label == "birads" else DENSITY_GRADES
+        metrics[name] = score_task([unit for unit in units if unit.task == name], grades, resamples, run.seed)
+    metrics["risk"] = score_risk(predictions, labels[run.risk.cohort], run.risk, resamples, run.seed)
+    metrics["fusion"] = score_fusion(breasts, resamples, run.seed)
+    metrics["retrieval"] = _rounded(inputs.read_retrieval())
+    metrics["reports"] = {"pretrain": {name: describe_reports(inputs, name) for name in run.pretrain.cohorts}}
+    metrics["pretrain"] = describe_pretraining(inputs)
+    return metrics, units + breasts
+
+
+def score_task(units: Sequence[Scored], grades: int, resamples: int, seed: int) -> Metrics:
+    """split -> setting -> encoder, and the paired gain of the pretrained over the initial encoder.
+
+    Args:
+        units: Of one task.
+        grades: Number of grades of an ordinal label.
+        resamples: Bootstrap resamples.
+        seed: Of the bootstrap.
+    """
+    found: Metrics = {}
+    by_encoder: dict[tuple[str, str], dict[str, Scored]] = {}
+    for unit in units:
+        by_encoder.setdefault((unit.split, unit.setting), {})[unit.encoder] = unit
+    for (split, setting), encoders in by_encoder.items():
+        entry = {name: unit_metrics(unit, grades, resamples, seed) for name, unit in encoders.items()}
+        if len(encoders) == 2:
+            entry["gain"] = gain_metrics(encoders["pretrained"], encoders["initial"], resamples, seed)
+        found.setdefault(split, {})[setting] = entry
+    return found
+
+
+def score_fusion(units: Sequence[Scored], resamples: int, seed: int) -> Metrics:
+    """AUC of image only, text only and both, and the paired gain of both over the image alone; unit: breast."""
+    by_setting = {unit.setting: unit for unit in units}
+    found: Metrics = {name: unit_metrics(unit, 2, resamples, seed) for name, unit in by_setting.items()}
+    if {"image", "fusion"} <= set(by_setting):
+        found["gain"] = gain_metrics(by_setting["fusion"], by_setting["image"], resamples, seed)
+    return found
+
+
+def unit_metrics(unit: Scored, grades: int, resamples: int, seed: int) -> Metrics:
+    """AUC (of an ordinal label: mean over cut points) with interval, counts, and the spread over training seeds."""
+    labels = unit.grades if unit.is_ordinal else unit.grades == 1
+    interval = auc_interval(labels, unit.scores, unit.patients, resamples, seed)
+    found = interval_metrics("auc", interval) | {"n": len(labels), "patients": len(np.unique(unit.patients))}
+    if not unit.is_ordinal:
+        found["positives"] = int(labels.sum())
+    if interval.is_supported and len(unit.scores) > 1:
+        measure = macro_auc if unit.is_ordinal else auc
+        found["seed_std"] = rounded(float(np.std([measure(labels, scores) for scores in unit.scores], ddof=1)))
+    if interval.is_supported and unit.is_ordinal:
+        kappas = [quadratic_kappa(unit.grades, scores, grades) for scores in unit.scores]
+        found["kappa"] = rounded(float(np.mean(kappas)))
+    return found
+
+
+def gain_metrics(better: Scored, base: Scored, resamples: int, seed: int) -> Metrics:
+    """AUC of the first minus AUC of the second, resampled together.
+
+    Raises:
+        ValueError: the two did not score the same units.
+    """
+    if not (np.array_equal(better.grades, base.grades) and np.array_equal(better.patients, base.patients)):
+        raise ValueError(f"{better.task}, {better.setting}: the two models to compare scored different units")
+    labels = better.grades if better.is_ordinal else better.grades == 1
+    interval = paired_auc_gain(labels, better.scores, base.scores, better.patients, resamples, seed)
+    return interval_metrics("auc", interval)
+
+
+def _rounded(tree: Any) -> Any:
+    """The same nested dict with every number rounded."""
+    if isinstance(tree, dict):
+        return {key: _rounded(value) for key, value in tree.items()}
+    return rounded(tree) if isinstance(tree, float) else tree

@@ -1,0 +1,77 @@
+"""The metric table at the end of a run: `python -m pipeline.evaluation.summary metrics.json report.html`."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+OTHER_SECTIONS = {"risk", "retrieval", "fusion", "reports", "pretrain"}
+SHOWN = ("lp_100", "ft_100", "zero_shot")
+COLUMNS = ("task", "split", "setting", "pretrained", "initial", "gain", "n")
+
+
+def print_summary(metrics: dict[str, Any]) -> None:
+    """Prints the main settings of every task, then risk, fusion, retrieval, reports; metrics.json holds the rest."""
+    origin = f"{metrics['method']}, {metrics['encoder']} (weights: {metrics['encoder_weights']})"
+    print(f"Profile {metrics['profile']}: {origin}. 95 % intervals in brackets.")
+    rows = list(_task_rows(metrics))
+    widths = [max(len(row[i]) for row in [COLUMNS, *rows]) for i in range(len(COLUMNS))]
+    for row in [COLUMNS, tuple("-" * width for width in widths), *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print()
+    for line in _other_lines(metrics):
+        print(line)
+
+
+def bracketed(entry: dict[str, Any] | None, key: str, signed: bool = False) -> str:
+    """`0.712 [0.650, 0.771]`; n/a where too few patients support a number; a dash where there is nothing."""
+    if entry is None:
+        return "-"
+    if entry[key] is None:
+        return "n/a"
+    spec = "+.3f" if signed else ".3f"
+    value = format(entry[key], spec)
+    return value if entry["low"] is None else f"{value} [{entry['low']:{spec}}, {entry['high']:{spec}}]"
+
+
+def _task_rows(metrics: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Cells of the tasks' table."""
+    for task, splits in metrics.items():
+        if task in OTHER_SECTIONS or not isinstance(splits, dict):
+            continue
+        for split, settings in splits.items():
+            for setting in (name for name in SHOWN if name in settings):
+                entry = settings[setting]
+                size = entry.get("pretrained") or entry["initial"]
+                count = f"{size['n']}" + (f" ({size['positives']} pos.)" if "positives" in size else "")
+                models = [bracketed(entry.get(name), "auc") for name in ("pretrained", "initial")]
+                yield task, split, setting, *models, bracketed(entry.get("gain"), "auc", signed=True), count
+
+
+def _other_lines(metrics: dict[str, Any]) -> Iterator[str]:
+    """Risk, fusion, retrieval, reports: one line each."""
+    for method, measured in metrics["risk"].items():
+        values = [f"{name} {bracketed(e, 'value')}" for name, e in measured.items() if name in _RISK_METRICS]
+        yield f"risk by {method}: " + ", ".join(values)
+    fusion = [f"{name} {bracketed(e, 'auc', name == 'gain')}" for name, e in metrics["fusion"].items()]
+    yield "fusion: " + ", ".join(fusion)
+    for cohort, directions in metrics["retrieval"].items():
+        for direction, entry in directions.items():
+            yield (
+                f"retrieval {cohort} {direction}: recall at 1 {bracketed(entry, 'recall_at_1')},"
+                f" gallery {entry['gallery']}"
+            )
+    for cohort, rates in metrics["reports"]["pretrain"].items():
+        yield (
+            f"reports {cohort}: {rates['breasts']} breasts, {rates['distinct']} distinct,"
+            f" {rates['prompts_generated']} prompts answered by {rates['engine']},"
+            f" share accepted by the audit {rates['accepted_share']}"
+        )
+
+
+_RISK_METRICS = ("c_index", "auc_2y", "auc_5y")
+
+if __name__ == "__main__":
+    print_summary(json.loads(Path(sys.argv[1]).read_text()))
+    print(f"Report: {sys.argv[2]}")

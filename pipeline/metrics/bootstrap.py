@@ -1,0 +1,182 @@
+"""Confidence intervals that resample patients, not images: each interval is a handful of matrix products.
+
+AUC and the c-index are both a share of won pairs. Counting won and compared pairs between patients once turns a
+resample with patient multiplicities m into (m' won m) / (m' compared m), so that no image is touched again.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+# Fewer patients on one side of a comparison give no usable percentile interval
+# (Obuchowski & Lieber, Academic Radiology 1998, 5:561-571: coverage of intervals for an AUC in small samples).
+MIN_PATIENTS = 10
+LOW_PERCENTILE, HIGH_PERCENTILE = 2.5, 97.5  # a 95 % interval, as in the published tables
+# Resamples per matrix product: 100 x 50,000 patients of float64 are 40 MB.
+BLOCK_RESAMPLES = 100
+
+
+class Interval(NamedTuple):
+    """A statistic and its 95 % percentile interval; all NaN where too few patients support it."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def is_supported(self) -> bool:
+        """Whether there were patients enough."""
+        return bool(np.isfinite(self.value))
+
+
+UNSUPPORTED = Interval(np.nan, np.nan, np.nan)
+
+
+class PatientPairs(NamedTuple):
+    """Pairs of samples counted by the patients they come from: won[i, j] of compared[i, j] between rows[i] and j."""
+
+    won: Float[np.ndarray, "row patient"]
+    compared: Float[np.ndarray, "row patient"]
+    rows: Int[np.ndarray, " row"]
+
+
+def auc_interval(
+    labels: Bool[np.ndarray, " sample"] | Int[np.ndarray, " sample"],
+    scores: Float[np.ndarray, "*seeds sample"],
+    patients: Shaped[np.ndarray, " sample"],
+    resamples: int,
+    seed: int,
+) -> Interval:
+    """AUC with an interval over resampled patients.
+
+    Args:
+        labels: True for positives; or ordinal grades, for the mean AUC over their supported cut points.
+        scores: Higher means more of the label; with a leading axis of training seeds the mean AUC over them is taken.
+        patients: Whose sample it is; a patient is drawn with all samples.
+        resamples: Number of bootstrap resamples.
+        seed: Of the resampling; the same seed draws the same patients.
+
+    Returns:
+        The statistic on all samples and its interval; all NaN if no cut point has MIN_PATIENTS on both sides.
+    """
+    pairs = [auc_pairs(cut, scores, patients) for cut in cut_points(labels, patients)]
+    return pair_interval(pairs, len(np.unique(patients)), resamples, seed)
+
+
+def paired_auc_gain(
+    labels: Bool[np.ndarray, " sample"] | Int[np.ndarray, " sample"],
+    scores_a: Float[np.ndarray, "*seeds_a sample"],
+    scores_b: Float[np.ndarray, "*seeds_b sample"],
+    patients: Shaped[np.ndarray, " sample"],
+    resamples: int,
+    seed: int,
+) -> Interval:
+    """AUC of a minus AUC of b on the same samples; every resample scores both, so shared difficulty cancels.
+
+    Args and Returns: as `auc_interval`; the value lies in [-1, 1].
+    """
+    pairs = []
+    for cut in cut_points(labels, patients):
+        a, b = auc_pairs(cut, scores_a, patients), auc_pairs(cut, scores_b, patients)
+        pairs.append(PatientPairs(a.won - b.won, a.compared, a.rows))
+    return pair_interval(pairs, len(np.unique(patients)), resamples, seed)
+
+
+def mean_interval(
+    values: Float[np.ndarray, " sample"], patients: Shaped[np.ndarray, " sample"], resamples: int, seed: int
+) -> Interval:
+    """Mean of one value per sample (such as a hit at rank 1), with an interval over resampled patients."""
+    _, index = np.unique(patients, return_inverse=True)
+    count = int(index.max(initial=-1)) + 1
+    if count < MIN_PATIENTS:
+        return UNSUPPORTED
+    sums, sizes = np.bincount(index, values, count), np.bincount(index, minlength=count).astype(np.float64)
+    drawn = np.concatenate([(m @ sums) / (m @ sizes) for m in resample_counts(count, resamples, seed)])
+    return Interval(float(values.mean()), *_percentiles(drawn))
+
+
+def cut_points(
+    labels: Bool[np.ndarray, " sample"] | Int[np.ndarray, " sample"], patients: Shaped[np.ndarray, " sample"]
+) -> list[Bool[np.ndarray, " sample"]]:
+    """Binary readings of the labels (themselves, or grade >= k) that have MIN_PATIENTS patients on both sides."""
+    cuts = [labels >= cut for cut in np.unique(labels)[1:]]
+    return [c for c in cuts if min(len(np.unique(patients[c])), len(np.unique(patients[~c]))) >= MIN_PATIENTS]
+
+
+def auc_pairs(
+    labels: Bool[np.ndarray, " sample"],
+    scores: Float[np.ndarray, "*seeds sample"],
+    patients: Shaped[np.ndarray, " sample"],
+) -> PatientPairs:
+    """AUC as a c-index: a positive has its event at time 0, a negative is followed to time 1."""
+    return concordant_pairs((~labels).astype(np.float64), labels, scores, patients)
+
+
+def concordant_pairs(
+    years: Float[np.ndarray, " sample"],
+    events: Bool[np.ndarray, " sample"],
+    scores: Float[np.ndarray, "*seeds sample"],
+    patients: Shaped[np.ndarray, " sample"],
+) -> PatientPairs:
+    """Counts, for every pair of patients, the comparable pairs of samples and those in the right order.
+
+    A pair is comparable if the first has an event, before the other's time or at the time the other is censored; it
+    is won if the first scores higher, half won at equal scores, and averaged over the leading axis of seeds.
+
+    Source: Harrell et al., Statistics in Medicine 1996, 15:361-387; ties as in lifelines' concordance_index.
+    """
+    scores = np.atleast_2d(scores).astype(np.float64)
+    _, owner = np.unique(patients, return_inverse=True)
+    order = np.argsort(owner, kind="stable")
+    starts = np.searchsorted(owner[order], np.arange(owner.max() + 1))
+    others, other_years, other_events = scores[:, order], years[order], events[order]
+    rows = np.unique(owner[events])
+    won, compared = np.zeros((2, len(rows), len(starts)))
+    for row, patient in enumerate(rows):
+        for first in np.flatnonzero(events & (owner == patient)):
+            comparable = (other_years > years[first]) | ((other_years == years[first]) & ~other_events)
+            ahead = (np.sign(scores[:, [first]] - others).mean(axis=0) + 1) / 2
+            won[row] += np.add.reduceat(ahead * comparable, starts)
+            compared[row] += np.add.reduceat(comparable.astype(np.float64), starts)
+    return PatientPairs(won, compared, rows)
+
+
+def pair_interval(pairs: Sequence[PatientPairs], patients: int, resamples: int, seed: int) -> Interval:
+    """Mean share of won pairs over several counts (one per cut point) of the same patients, with its interval.
+
+    A resample that holds no comparable pair is left out of the percentiles.
+    """
+    if not pairs:
+        return UNSUPPORTED
+    value = _mean_share(np.ones((1, patients)), pairs)[0]
+    drawn = np.concatenate([_mean_share(counts, pairs) for counts in resample_counts(patients, resamples, seed)])
+    return Interval(float(value), *_percentiles(drawn))
+
+
+def resample_counts(patients: int, resamples: int, seed: int) -> Iterator[Float[np.ndarray, "block patient"]]:
+    """How often each patient is drawn in each resample (with replacement, as many as there are), block by block."""
+    generator = np.random.default_rng(seed)
+    for start in range(0, resamples, BLOCK_RESAMPLES):
+        block = min(BLOCK_RESAMPLES, resamples - start)
+        drawn = generator.integers(patients, size=(block, patients)) + patients * np.arange(block)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=block * patients).reshape(block, patients).astype(np.float64)
+
+
+def _mean_share(
+    counts: Float[np.ndarray, "block patient"], pairs: Sequence[PatientPairs]
+) -> Float[np.ndarray, " block"]:
+    """The statistic in each resample; NaN where nothing is comparable."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = [
+            (counts[:, p.rows] @ p.won * counts).sum(axis=1) / (counts[:, p.rows] @ p.compared * counts).sum(axis=1)
+            for p in pairs
+        ]
+    return np.asarray(np.mean(shares, axis=0))
+
+
+def _percentiles(drawn: Float[np.ndarray, " resample"]) -> tuple[float, float]:
+    """The 2.5 and 97.5 percentile of the defined resamples."""
+    low, high = np.nanpercentile(drawn, [LOW_PERCENTILE, HIGH_PERCENTILE])
+    return float(low), float(high)

@@ -1,0 +1,135 @@
+"""The page is self-contained, complete and leaks nothing; files are the same from run to run."""
+
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from pipeline.evaluation.html_parts import gain, statistic
+from pipeline.evaluation.report import SECTIONS, evaluate
+from pipeline.evaluation.samples import sample_breasts
+from pipeline.evaluation.summary import print_summary
+
+
+class Page(HTMLParser):
+    """Collects what a browser would fetch, the ids, and checks that tags are balanced."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.ids: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag not in ("script", "link", "iframe", "object")
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "poster")]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_fetches_nothing(evaluated) -> None:
+    page = Page(evaluated.page)
+    assert page.ids == list(SECTIONS)
+    for address in page.fetched:
+        assert address.startswith("data:image/png;base64,") or address.removeprefix("#") in page.ids
+    assert not re.search(r"https?://|//[a-z]|@import|url\(", re.sub(r'"data:[^"]*"', "", evaluated.page))
+
+
+def test_no_identifier_of_any_split_is_on_the_page_or_in_the_files(evaluated) -> None:
+    written = evaluated.page + (evaluated.root / "metrics.json").read_text()
+    written += "".join(file.read_text() for file in sorted((evaluated.root / "plots").iterdir()))
+    for cohort in evaluated.run.evaluate.cohorts:
+        images = evaluated.inputs.read_images(cohort)
+        for column in ("image_id", "breast_id", "exam_id", "patient_id"):
+            assert not [name for name in images[column].unique() if name in written]
+    assert "RAW-LLM-OUTPUT" not in written
+
+
+def test_published_numbers_stand_apart_from_ours(evaluated) -> None:
+    assert "For research use only" in evaluated.page
+    assert "synthetic phantoms" in evaluated.page
+    for number, cell in ((1, "0.8614"), (2, "0.7753"), (3, "0.939"), (4, "0.73"), (5, "0.9694")):
+        assert re.search(rf"MV-MLM, table {number}\b", evaluated.page)
+        assert f"<td>{cell}</td>" in evaluated.page
+    own = evaluated.metrics["mass_vindr"]["test"]["lp_100"]["pretrained"]
+    assert f"<b>{own['auc']:.3f}</b><small>{own['low']:.3f} to {own['high']:.3f}</small>" in evaluated.page
+    assert f"{own['n']} images of {own['patients']} patients, {own['positives']} positive" in evaluated.page
+
+
+def test_flow_and_splits_are_counted(evaluated) -> None:
+    text = re.sub(r"<[^>]+>", " ", evaluated.page)
+    assert re.search(r"no implant\s+−7\s+440\s+220\s+110\s+110", text)
+    assert re.search(r"split: test\s+240\s+120\s+60\s+60", text)
+
+
+def test_samples_come_from_the_training_split_with_their_reports(evaluated) -> None:
+    samples = sample_breasts(evaluated.inputs, "screening", 6, 1)
+    assert samples == sample_breasts(evaluated.inputs, "screening", 6, 1)
+    assert len(samples) == 6
+    assert {sample.origin for sample in samples} == {"llm", "template"}
+    assert len({sample.report for sample in samples}) == 6
+    for sample in samples:
+        assert list(sample.views) == ["CC", "MLO"]
+    assert evaluated.page.count('class="sample"') == 6
+    assert "is &lt;dense&gt; &amp; stable" in evaluated.page  # whatever a model writes is text, not HTML
+    assert "<dense>" not in evaluated.page
+
+
+def test_plots_hold_what_the_metrics_say(evaluated) -> None:
+    plots = {file.stem: pd.read_csv(file) for file in (evaluated.root / "plots").iterdir()}
+    assert set(plots) == {"training", "roc", "label_efficiency", "risk_auc"}
+    binary = [name for name, task in evaluated.run.tasks.items() if task.kind == "binary"]
+    assert list(plots["roc"]["task"].unique()) == binary
+    assert plots["roc"].groupby(["task", "curve"])["sensitivity"].apply(lambda s: s.is_monotonic_increasing).all()
+    rows = plots["label_efficiency"].set_index(["task", "curve", "percent"])
+    entry = evaluated.metrics["mass_vindr"]["test"]["lp_50"]["initial"]
+    assert rows.loc[("mass_vindr", "lp initial", 50)].to_dict() == {k: entry[k] for k in ("auc", "low", "high")}
+    assert plots["risk_auc"].query("method == 'exam'")["year"].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_two_evaluations_write_the_same_bytes(evaluated, tmp_path) -> None:
+    evaluate(evaluated.inputs, evaluated.run, tmp_path / "metrics.json", tmp_path / "report", tmp_path / "plots")
+    files = [file.relative_to(tmp_path) for file in sorted(tmp_path.rglob("*.*"))]
+    assert {file.name for file in files} >= {"metrics.json", "report.html", "roc.png", "roc.csv", "gains.png"}
+    for file in files:
+        assert (tmp_path / file).read_bytes() == (evaluated.root / file).read_bytes(), file
+        if file.suffix == ".png":
+            assert not re.search(rb"tEXt|iTXt|tIME", (tmp_path / file).read_bytes()), file
+
+
+def test_a_run_without_binary_tasks_still_has_its_report(evaluated, tmp_path) -> None:
+    tasks = {"density_vindr": evaluated.run.tasks["density_vindr"]}
+    run = evaluated.run.model_copy(update={"tasks": tasks})
+    evaluate(evaluated.inputs, run, tmp_path / "metrics.json", tmp_path / "report", tmp_path / "plots")
+    assert "Like table 1" not in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_the_summary_prints_every_task_and_section(evaluated, capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary(evaluated.metrics)
+    printed = capsys.readouterr().out
+    for task in evaluated.run.tasks:
+        auc = evaluated.metrics[task]["test"]["lp_100"]["pretrained"]["auc"]
+        assert re.search(rf"{task} +test +lp_100 +{auc:.3f} \[", printed)
+    assert "weights: random" in printed
+    assert "auc_2y n/a" in printed
+    assert "recall at 1 0.123 [0.080, 0.170], gallery 48" in printed
+    assert "share accepted by the audit 0.5" in printed
+    assert max(len(line) for line in printed.splitlines()) < 160
+
+
+def test_cells() -> None:
+    assert statistic({"auc": 0.5, "low": 0.4, "high": 0.6}, "auc") == "<b>0.500</b><small>0.400 to 0.600</small>"
+    assert "n/a" in statistic({"auc": None, "low": None, "high": None, "flag": "few"}, "auc")
+    assert 'class="up"' in gain({"auc": 0.1, "low": 0.01, "high": 0.2})
+    assert 'class="down"' in gain({"auc": -0.1, "low": -0.2, "high": -0.01})
+    assert 'class="level"' in gain({"auc": 0.1, "low": -0.01, "high": 0.2})
+    assert "−0.100" in gain({"auc": -0.1, "low": -0.2, "high": -0.01})

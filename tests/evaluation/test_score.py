@@ -1,0 +1,163 @@
+"""metrics.json against numbers computed directly from the predictions and the labels."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from lifelines.utils import concordance_index
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
+
+from pipeline.evaluation.risk_scores import followed_exams, score_risk
+from pipeline.evaluation.score import gain_metrics, score
+from pipeline.evaluation.scored import Scored, scored_breasts, scored_images, setting_name
+from pipeline.tables import DENSITIES
+
+
+def joined(evaluated, task: str, split: str, cohort: str, **keys: object) -> pd.DataFrame:
+    """Predictions of one setting with the sealed labels beside them."""
+    rows = evaluated.inputs.read_predictions()
+    chosen = (rows["task"] == task) & (rows["split"] == split)
+    for name, value in keys.items():
+        chosen &= np.isclose(rows[name], value) if isinstance(value, float) else rows[name] == value
+    return rows[chosen].merge(evaluated.inputs.read_labels(cohort), on="image_id", suffixes=("", "_sealed"))
+
+
+def test_auc_is_the_mean_over_seeds_on_known_labels(evaluated) -> None:
+    for split, cohort in (("test", "vindr"), ("transfer", "screening")):
+        rows = joined(evaluated, "mass_vindr", split, cohort, method="lp", encoder="pretrained", fraction=0.1)
+        known = rows[rows["mass"].notna()]
+        aucs = [roc_auc_score(seed["mass"].astype(bool), seed["score"]) for _, seed in known.groupby("seed")]
+        entry = evaluated.metrics["mass_vindr"]["test" if split == "test" else "transfer_screening"]["lp_10"]
+        assert entry["pretrained"]["auc"] == round(np.mean(aucs), 4)
+        assert entry["pretrained"]["seed_std"] == round(np.std(aucs, ddof=1), 4)
+        assert entry["pretrained"]["n"] == 236  # 240 test images, 4 of unknown mass
+        assert entry["pretrained"]["positives"] == int(known.drop_duplicates("image_id")["mass"].sum())
+        assert entry["pretrained"]["low"] < entry["pretrained"]["auc"] < entry["pretrained"]["high"]
+
+
+def test_gain_is_the_difference_of_the_two_encoders(evaluated) -> None:
+    for task in evaluated.run.tasks:
+        for setting, entry in evaluated.metrics[task]["test"].items():
+            if setting.startswith("lp"):
+                assert entry["gain"]["auc"] == pytest.approx(
+                    entry["pretrained"]["auc"] - entry["initial"]["auc"], abs=1.01e-4
+                )
+                assert entry["gain"]["low"] <= entry["gain"]["auc"] <= entry["gain"]["high"]
+            else:
+                assert set(entry) == {"pretrained"}
+
+
+def test_ordinal_task_has_cut_point_auc_and_kappa(evaluated) -> None:
+    rows = joined(evaluated, "density_vindr", "test", "vindr", method="ft")
+    grades = rows["density"].map(DENSITIES.index).astype(int)
+    aucs = [roc_auc_score(grades >= cut, rows["score"]) for cut in (1, 2, 3)]
+    guessed = np.clip(np.rint(rows["score"].astype(float)), 0, 3).astype(int)
+    entry = evaluated.metrics["density_vindr"]["test"]["ft_100"]["pretrained"]
+    assert entry["auc"] == round(np.mean(aucs), 4)
+    assert entry["kappa"] == round(cohen_kappa_score(grades, guessed, weights="quadratic"), 4)
+    assert "positives" not in entry
+
+
+def test_risk_is_scored_per_exam(evaluated) -> None:
+    risk, rows = evaluated.metrics["risk"], evaluated.inputs.read_predictions()
+    exams = evaluated.inputs.read_labels("screening").drop_duplicates("exam_id").set_index("exam_id")
+    rows = rows[(rows["task"] == "risk") & (rows["method"] == "exam") & (rows["horizon_years"] == 5)]
+    last = rows.set_index("exam_id")["score"].reindex(exams.index).astype(float)
+    to_cancer, followed = (exams[name].astype("Float64").to_numpy(float, na_value=np.nan) for name in
+                           ("years_to_cancer", "years_followed"))  # fmt: skip
+    events = ~np.isnan(to_cancer)
+    expected = concordance_index(np.where(events, to_cancer, followed), -last, events)
+    assert risk["exam"]["c_index"]["value"] == round(expected, 4)
+    assert risk["exam"]["c_index"]["n"] == 60
+    assert risk["exam"]["c_index"]["events"] == events.sum()
+    known = (to_cancer <= 5) | (~events & (followed >= 5))
+    assert risk["exam"]["auc_5y"]["value"] == round(roc_auc_score(to_cancer[known] <= 5, last[known]), 4)
+    assert risk["exam"]["auc_5y"]["n"] == known.sum()
+    assert set(risk) == {"exam", "view"}
+
+
+def test_too_few_cancers_are_flagged_not_scored(evaluated) -> None:
+    entry = evaluated.metrics["risk"]["exam"]["auc_1y"]
+    assert entry["events"] < 10
+    assert entry["value"] is entry["low"] is entry["high"] is None
+    assert "10 patients" in entry["flag"]
+
+
+def test_screen_detected_cancers_can_be_left_out(evaluated) -> None:
+    labels = evaluated.inputs.read_labels("screening")
+    early = set(labels.loc[labels["years_to_cancer"] < 0.5, "exam_id"])
+    assert early
+    assert set(followed_exams(labels, False).index) - set(followed_exams(labels, True).index) == early
+    settings = evaluated.run.risk.model_copy(update={"exclude_screen_detected": True})
+    strict = score_risk(evaluated.inputs.read_predictions(), labels, settings, 100, 0)
+    assert strict["exam"]["c_index"]["n"] == 60 - len(early)
+
+
+def test_a_breast_is_positive_if_any_image_is(evaluated) -> None:
+    labels = evaluated.inputs.read_labels("screening").copy()
+    first = labels.index[labels["malignant"] == True][0]  # noqa: E712
+    breast = labels.loc[first, "breast_id"]
+    labels.loc[labels["breast_id"] == breast, "malignant"] = [True, pd.NA]
+    other = labels.loc[labels["malignant"] == False, "breast_id"].iloc[0]  # noqa: E712
+    labels.loc[labels["breast_id"] == other, "malignant"] = [False, pd.NA]
+    units = {u.setting: u for u in scored_breasts(evaluated.inputs.read_predictions(), labels, "malignant")}
+    entry = evaluated.metrics["fusion"]["image"]
+    assert units["image"].grades.sum() == entry["positives"]  # the half-known positive still counts
+    assert len(units["image"].grades) == entry["n"] - 1  # the half-known negative is unknown
+    assert evaluated.metrics["fusion"]["gain"]["auc"] == pytest.approx(
+        evaluated.metrics["fusion"]["fusion"]["auc"] - entry["auc"], abs=1.01e-4
+    )
+
+
+def test_an_image_outside_the_sealed_split_is_refused(evaluated) -> None:
+    labels = {cohort: evaluated.inputs.read_labels(cohort) for cohort in evaluated.run.evaluate.cohorts}
+    labels["vindr"] = labels["vindr"].iloc[1:]
+    with pytest.raises(ValueError, match=r"mass_vindr, test: scored image_id vindr-p050-e0-L-CC"):
+        scored_images(evaluated.inputs.read_predictions(), labels, evaluated.run.tasks)
+
+
+def test_a_seed_that_skips_an_image_is_refused(evaluated) -> None:
+    labels = {cohort: evaluated.inputs.read_labels(cohort) for cohort in evaluated.run.evaluate.cohorts}
+    rows = evaluated.inputs.read_predictions()
+    gap = rows.index[(rows["task"] == "mass_vindr") & (rows["method"] == "lp") & (rows["seed"] == 1)][0]
+    with pytest.raises(ValueError, match="some seeds"):
+        scored_images(rows.drop(gap), labels, evaluated.run.tasks)
+
+
+def test_only_equal_units_are_compared() -> None:
+    grades, patients = np.array([0, 1] * 20), np.arange(40).astype(str)
+    better = Scored("t", "test", "lp_100", "pretrained", False, grades, np.zeros((1, 40)), patients)
+    with pytest.raises(ValueError, match="different units"):
+        gain_metrics(better, better._replace(patients=patients[::-1]), 100, 0)
+
+
+def test_a_task_cannot_take_the_name_of_a_section(evaluated) -> None:
+    tasks = {"risk": evaluated.run.tasks["mass_vindr"]}
+    with pytest.raises(ValueError, match="risk is a section"):
+        score(evaluated.inputs, evaluated.run.model_copy(update={"tasks": tasks}))
+
+
+def test_keys_hold_no_dots_and_leaves_are_plain(evaluated) -> None:
+    def walk(tree: object) -> None:
+        if isinstance(tree, dict):
+            assert all("." not in key for key in tree)
+            for value in tree.values():
+                walk(value)
+        else:
+            assert tree is None or isinstance(tree, int | str) or tree == round(tree, 4)
+
+    walk(evaluated.metrics)
+    assert setting_name("lp_paper", np.float32(0.1)) == "lp_paper_10"
+    assert evaluated.metrics["encoder_weights"] == "random"
+    assert evaluated.metrics["retrieval"]["screening"]["image_to_text"]["recall_at_1"] == 0.1235
+
+
+def test_report_rates(evaluated) -> None:
+    rates = evaluated.metrics["reports"]["pretrain"]["screening"]
+    assert (rates["breasts"], rates["distinct"], rates["prompts"], rates["prompts_generated"]) == (80, 30, 30, 20)
+    assert rates["accepted_share"] == 0.5  # of the 20 answered prompts, 10 failed the audit
+    assert rates["codes"] == {"wrong_side": 10}
+    assert rates["llm_share"] == round(27 / 80, 4)
+    assert rates["generated_tokens"] == 2100
+    assert rates["engine"] == "vllm 0.32"
+    assert evaluated.metrics["pretrain"]["steps"] == 60
+    assert evaluated.metrics["pretrain"]["validation_recall_at_1"] == 0.12

@@ -1,0 +1,126 @@
+"""The matrix form of the patient bootstrap against resampling written out, and its coverage of patients."""
+
+import numpy as np
+import pytest
+from lifelines.utils import concordance_index
+from sklearn.metrics import roc_auc_score
+
+from pipeline.metrics.bootstrap import (
+    auc_interval,
+    auc_pairs,
+    mean_interval,
+    pair_interval,
+    paired_auc_gain,
+    resample_counts,
+)
+from pipeline.metrics.classification import macro_auc
+from pipeline.metrics.survival import concordance_interval
+
+RESAMPLES = 130  # more than one block
+
+
+@pytest.fixture
+def cohort() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """60 patients with 1 to 4 images; labels and scores share a patient effect; ties in the scores."""
+    rng = np.random.default_rng(3)
+    patients = np.repeat([f"p{i}" for i in range(60)], rng.integers(1, 5, 60))
+    effect = rng.normal(size=60)[np.unique(patients, return_inverse=True)[1]]
+    labels = effect + rng.normal(size=len(patients)) > 0.5
+    scores = np.round(np.stack([labels + effect + rng.normal(size=len(patients)) for _ in range(3)]), 1)
+    return labels, scores, patients
+
+
+def drawn_samples(patients: np.ndarray, seed: int) -> list[np.ndarray]:
+    """The rows of every resample, written out."""
+    names, owner = np.unique(patients, return_inverse=True)
+    counts = np.concatenate(list(resample_counts(len(names), RESAMPLES, seed))).astype(int)
+    return [np.concatenate([np.tile(np.flatnonzero(owner == i), n) for i, n in enumerate(row) if n]) for row in counts]
+
+
+def test_every_resample_draws_as_many_patients_as_there_are() -> None:
+    counts = np.concatenate(list(resample_counts(37, 250, 0)))
+    assert counts.shape == (250, 37)
+    assert (counts.sum(axis=1) == 37).all()
+    assert abs(counts.mean() - 1) < 1e-12
+    assert abs((counts == 0).mean() - (1 - 1 / 37) ** 37) < 0.02
+
+
+def test_auc_interval_equals_resampling_written_out(cohort) -> None:
+    labels, scores, patients = cohort
+    slow = [np.mean([roc_auc_score(labels[i], s[i]) for s in scores]) for i in drawn_samples(patients, 5)]
+    found = auc_interval(labels, scores, patients, RESAMPLES, 5)
+    assert found.value == pytest.approx(np.mean([roc_auc_score(labels, s) for s in scores]), abs=1e-12)
+    np.testing.assert_allclose(found[1:], np.percentile(slow, [2.5, 97.5]), atol=1e-12)
+
+
+def test_paired_gain_equals_resampling_written_out(cohort) -> None:
+    labels, scores, patients = cohort
+    a, b = scores[0], scores[1:]
+    slow = [
+        roc_auc_score(labels[i], a[i]) - np.mean([roc_auc_score(labels[i], s[i]) for s in b])
+        for i in drawn_samples(patients, 5)
+    ]
+    found = paired_auc_gain(labels, a, b, patients, RESAMPLES, 5)
+    np.testing.assert_allclose(found[1:], np.percentile(slow, [2.5, 97.5]), atol=1e-12)
+    assert paired_auc_gain(labels, a, a, patients, RESAMPLES, 5) == (0, 0, 0)
+
+
+def test_ordinal_interval_averages_the_cut_points(cohort) -> None:
+    labels, scores, patients = cohort
+    grades = labels.astype(int) + (scores[1] > 1.5)
+    slow = [macro_auc(grades[i], scores[0][i]) for i in drawn_samples(patients, 2)]
+    found = auc_interval(grades, scores[0], patients, RESAMPLES, 2)
+    assert found.value == pytest.approx(macro_auc(grades, scores[0]), abs=1e-12)
+    np.testing.assert_allclose(found[1:], np.percentile(slow, [2.5, 97.5]), atol=1e-12)
+
+
+def test_concordance_interval_equals_lifelines_on_every_resample(cohort) -> None:
+    events, scores, patients = cohort
+    years = np.round(np.random.default_rng(0).uniform(0, 5, len(events)))
+    slow = [concordance_index(years[i], -scores[0][i], events[i]) for i in drawn_samples(patients, 1)]
+    found = concordance_interval(years, events, scores[0], patients, RESAMPLES, 1)
+    assert found.value == concordance_index(years, -scores[0], events)
+    np.testing.assert_allclose(found[1:], np.percentile(slow, [2.5, 97.5]), atol=1e-12)
+
+
+def test_mean_interval_equals_resampling_written_out(cohort) -> None:
+    _, scores, patients = cohort
+    slow = [scores[0][i].mean() for i in drawn_samples(patients, 4)]
+    found = mean_interval(scores[0], patients, RESAMPLES, 4)
+    assert found.value == scores[0].mean()
+    np.testing.assert_allclose(found[1:], np.percentile(slow, [2.5, 97.5]))
+
+
+def test_images_of_one_patient_do_not_narrow_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    labels, patients = np.arange(100) % 2 == 0, np.arange(100)
+    scores = labels + rng.normal(size=100) * 1.5
+    once = auc_interval(labels, scores, patients, 500, 0)
+    copied = auc_interval(np.tile(labels, 8), np.tile(scores, 8), np.tile(patients, 8), 500, 0)
+    np.testing.assert_allclose(once, copied)
+    as_strangers = auc_interval(np.tile(labels, 8), np.tile(scores, 8), np.arange(800), 500, 0)
+    assert as_strangers.high - as_strangers.low < 0.5 * (once.high - once.low)
+
+
+@pytest.mark.parametrize("positives", [0, 9])
+def test_too_few_positive_patients_give_no_number(positives: int) -> None:
+    labels, scores = np.arange(200) < 2 * positives, np.linspace(0, 1, 200)
+    patients = np.arange(200) // 2
+    for found in (
+        auc_interval(labels, scores, patients, 100, 0),
+        paired_auc_gain(labels, scores, scores, patients, 100, 0),
+        concordance_interval(scores, labels, scores, patients, 100, 0),
+        mean_interval(scores[: 2 * positives], patients[: 2 * positives], 100, 0),
+    ):
+        assert not found.is_supported
+        assert np.isnan(found).all()
+    enough = np.arange(200) < 20
+    assert auc_interval(enough, scores, patients, 100, 0).is_supported
+
+
+def test_the_same_seed_gives_the_same_interval(cohort) -> None:
+    labels, scores, patients = cohort
+    first = auc_interval(labels, scores, patients, 200, 9)
+    assert first == auc_interval(labels, scores, patients, 200, 9)
+    assert first != auc_interval(labels, scores, patients, 200, 10)
+    assert pair_interval([auc_pairs(labels, scores, patients)], 60, 200, 9) == first
