@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.cohorts.acquire import acquire, archive_root
+from pipeline.cohorts.acquire import acquire
 from pipeline.cohorts.catalog import catalog
 from pipeline.cohorts.filters import filter_cohort
+from pipeline.cohorts.source import archive_root
 from pipeline.dicom.ingest import ingest
 from pipeline.params import read_params
 from pipeline.sections import Archive, Ingest, Pack
