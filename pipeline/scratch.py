@@ -22,13 +22,16 @@ def scratch_root() -> Path:
     return here / ".scratch"
 
 
-def scratch_folder(stage: str, *, settings: Iterable[BaseModel | str | int], inputs: Iterable[Path]) -> Path:
+def scratch_folder(
+    stage: str, *, settings: Iterable[BaseModel | str | int], inputs: Iterable[Path], code: Iterable[str]
+) -> Path:
     """Makes and returns the folder of one stage for exactly these settings, inputs and this code.
 
     Args:
         stage: Name of the stage.
         settings: Every parameter the result depends on.
         inputs: Files and folders read; files count by name, size and a sample of their bytes.
+        code: Packages of `pipeline` whose source the result depends on; a change there starts a new folder.
     """
     digest = hashlib.sha256()
     for setting in settings:
@@ -36,7 +39,8 @@ def scratch_folder(stage: str, *, settings: Iterable[BaseModel | str | int], inp
         digest.update(text.encode() + b"\0")
     for path in inputs:
         _digest_path(digest, path)
-    _digest_path(digest, Path(__file__).parent, pattern="*.py")
+    for package in code:
+        _digest_path(digest, Path(__file__).parent / package, pattern="*.py")
     folder = scratch_root() / stage / digest.hexdigest()[:20]
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -42,7 +42,7 @@ def ingest(root: Path, catalog: Path, out: Path, settings: Ingest, workers: int)
         InputError: more than settings.max_rejected_fraction of the files are unusable, or the catalog is empty.
     """
     files = _catalogued_files(catalog / "images.parquet")
-    finished = scratch_folder("ingest", settings=[settings.max_px], inputs=[])
+    finished = scratch_folder("ingest", settings=[settings.max_px], inputs=[], code=["dicom"])
     kept = {file.image_id: finished / _kept_name(root, file) for file in files}
     make_row = partial(image_row, root, max_px=settings.max_px)
     rejected = ingest_missing(files, kept, make_row, workers)

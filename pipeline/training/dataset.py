@@ -1,0 +1,99 @@
+"""What pretraining learns from: the images of one split, the report of each breast, and the control that deals them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int64
+
+from pipeline.errors import InputError
+from pipeline.models.text_states import read_keys, read_states
+from pipeline.shards.read import index_shards
+
+
+class PairedImages(NamedTuple):
+    """The images of one split with their reports.
+
+    images: rows of the shards' index, sorted by image_id; an image's row number seeds its augmentation.
+    breast: number of each image's breast. report: number of each image's report. states: per report, the frozen text
+    encoder's token states [tokens, width].
+    """
+
+    images: pd.DataFrame
+    breast: Int64[np.ndarray, " image"]
+    report: Int64[np.ndarray, " image"]
+    states: list[Float[np.ndarray, "_ _"]]
+
+
+def read_pairs(
+    shards: Path, text: Path, cohorts: Sequence[str], split: str, shuffle_seed: int | None = None
+) -> PairedImages:
+    """Joins the images of some cohorts with the states of their reports.
+
+    Args:
+        shards: Folder with one folder of shards per cohort.
+        text: Token states and keys of `encode_text`.
+        cohorts: Which of the folders to read.
+        split: train or validation.
+        shuffle_seed: Deals the reports out between patients (`shuffle_reports`); None: they stay.
+
+    Raises:
+        InputError: a breast has no report, or its report no states.
+    """
+    images = _index(shards, cohorts, split)
+    keys = read_keys(text)
+    keys = keys[keys["breast_id"].isin(images["breast_id"])]
+    if missing := sorted(set(images["breast_id"]) - set(keys["breast_id"])):
+        raise InputError(
+            f"{text}: {len(missing)} breasts of the {split} split have no report (first: {missing[0]});"
+            " rerun write_reports_pretrain and encode_text_pretrain"
+        )
+    if shuffle_seed is not None:
+        keys = shuffle_reports(keys, shuffle_seed)
+    report_of = keys.set_index("breast_id")["report_id"]
+    breast, _ = pd.factorize(images["breast_id"], sort=True)
+    report, report_ids = pd.factorize(images["breast_id"].map(report_of), sort=True)
+    states = read_states(text)
+    if absent := [name for name in report_ids if name not in states]:
+        raise InputError(f"{text}: no states for report {absent[0]}; rerun encode_text_pretrain")
+    return PairedImages(images, breast.astype(np.int64), report.astype(np.int64), [states[n] for n in report_ids])
+
+
+def shuffle_reports(keys: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Deals the reports of every patient to another one: a control that must not learn findings from text.
+
+    A random cyclic order of the patients (Sattolo's algorithm) gives each the reports of the next, so that nobody
+    keeps their own. Breast k of a patient takes report k of the other, in the order of breast_id, beginning again
+    where the other has fewer.
+
+    Args:
+        keys: breast_id, patient_id, report_id; one row per breast.
+        seed: Of the run.
+
+    Raises:
+        InputError: there are fewer than two patients.
+    """
+    reports = keys.sort_values("breast_id").groupby("patient_id")["report_id"].agg(list)
+    if len(reports) < 2:
+        raise InputError(f"pretrain.shuffle_reports: needs two patients with reports, found {len(reports)}")
+    order = np.arange(len(reports))
+    generator = np.random.default_rng(seed)
+    for last in range(len(order) - 1, 0, -1):
+        other = generator.integers(last)
+        order[last], order[other] = order[other], order[last]
+    donor = dict(zip(reports.index, reports.iloc[order], strict=True))
+    dealt = keys.sort_values("breast_id")
+    place = dealt.groupby("patient_id").cumcount()
+    taken = [donor[who][k % len(donor[who])] for who, k in zip(dealt["patient_id"], place, strict=True)]
+    return dealt.assign(report_id=taken)
+
+
+def _index(shards: Path, cohorts: Sequence[str], split: str) -> pd.DataFrame:
+    """The shards' index of several cohorts, `file` relative to their common folder."""
+    parts = []
+    for cohort in cohorts:
+        part = index_shards(shards / cohort, (split,))
+        parts.append(part.assign(file=f"{cohort}/" + part["file"]))
+    return pd.concat(parts).sort_values("image_id", ignore_index=True)

@@ -1,0 +1,173 @@
+"""Pretraining from shards and token states to a saved model; a killed run continues at the sample where it was."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from pipeline.models.two_tower import save_model
+from pipeline.sections import Augment, Compute, Optimisation, Pretrain, Tr
+from pipeline.training.batch import Batch, ahead, collate, epoch_batches
+from pipeline.training.launch import check_device, is_rank, launch
+from pipeline.training.record import HistoryRow, ValidationRow, append_row, write_engine, write_rows
+from pipeline.training.setup import Recipe, Training, prepare
+from pipeline.training.step import train_step
+from pipeline.training.validate import validate
+
+_STOPPED = 128 + signal.SIGTERM  # the shell's exit code of a process that SIGTERM ended
+
+
+def pretrain(
+    shards: Path,
+    text: Path,
+    initial: Path,
+    out: Path,
+    *,
+    encoder: str,
+    seed: int,
+    settings: Pretrain,
+    tr: Tr,
+    optimisation: Optimisation,
+    augment: Augment,
+    compute: Compute,
+    text_tokens: int,
+) -> None:
+    """Trains image and text tower on the training split and writes the model with its curves.
+
+    Checkpoints go to the scratch folder of exactly these settings, inputs and code; a run that finds some continues
+    there, and on the CPU ends with the same bits as one that was never interrupted. `make clean-scratch` forgets them.
+
+    Args:
+        shards: Folder with one folder of shards per cohort.
+        text: Token states and keys of the reports.
+        initial: The encoder to start from.
+        out: Gets model.safetensors, config.json, history.csv, validation.csv, engine.json.
+        encoder: Name in params.yaml, which picks the rows of optimisation.epochs and .batch.
+        seed: Of the new weights, the order, the draws and the augmentation.
+        settings: Cohorts, method and loss.
+        tr: Size of the Tr modules, used by the methods that end in _tr.
+        optimisation: Learning rate, temperatures, batch and so on.
+        augment: Ranges of the deformations.
+        compute: Device, precision, decoding threads and ranks.
+        text_tokens: Greatest number of tokens of a report.
+
+    Raises:
+        InputError: there is no GPU for a GPU profile, the inputs do not fit together, or the loss is no longer finite.
+        SystemExit: SIGTERM arrived; a checkpoint was written.
+    """
+    check_device(compute)
+    recipe = Recipe(
+        shards, text, initial, out, encoder, seed, settings, tr, optimisation, augment, compute, text_tokens
+    )
+    if compute.processes > 1 and not is_rank():
+        launch(train_rank, compute.processes, recipe)
+    else:
+        train_rank(recipe)
+
+
+def train_rank(recipe: Recipe) -> None:
+    """One rank's run from the newest checkpoint to the end; the first rank writes."""
+    training = prepare(recipe)
+    training.restore()
+    curve = training.folder / "history.csv"
+    if training.accelerator.is_main_process:
+        write_rows(curve, HistoryRow._fields, training.done.history)
+    with _asked_to_stop() as asked, _progress(training) as progress:
+        first = training.done.steps // training.epoch_steps
+        for epoch in range(first, training.epochs):
+            for batch in _batches(training, epoch):
+                row = train_step(training, batch, epoch)
+                if training.accelerator.is_main_process:
+                    append_row(curve, row)
+                progress.update(training.done.images - progress.n)
+                progress.set_postfix(loss=f"{row.loss:.4f}", epoch=epoch + 1, refresh=False)
+                _after_step(training, epoch, asked())
+    if training.accelerator.is_main_process:
+        _write(training)
+    training.accelerator.wait_for_everyone()
+    training.accelerator.end_training()
+
+
+def _batches(training: Training, epoch: int) -> Iterator[Batch]:
+    """The batches of an epoch that are still to come."""
+    recipe, ranks = training.recipe, training.accelerator
+    draw = training.draw(epoch)
+    units = epoch_batches(
+        len(draw.paired), training.batch, ranks.num_processes, ranks.process_index, recipe.seed, epoch
+    )
+    left = units[training.done.steps - epoch * training.epoch_steps :]
+    workers = max(1, recipe.compute.workers // recipe.compute.processes)
+    return ahead(lambda some: collate(training.pairs, training.reader, draw, some, recipe.text_tokens), left, workers)
+
+
+def _after_step(training: Training, epoch: int, asked: bool) -> None:
+    """Validates at the end of an epoch, saves when due, and ends when asked to."""
+    done, recipe = training.done, training.recipe
+    if done.steps == (epoch + 1) * training.epoch_steps and len(training.validation.images):
+        found = validate(
+            training.tower,
+            training.validation,
+            training.reader,
+            2 * training.batch,
+            recipe.text_tokens,
+            max(1, recipe.compute.workers // recipe.compute.processes),
+            training.accelerator,
+        )
+        done.validation.append(ValidationRow(epoch + 1, found.recall_at_1, found.n))
+    stop = _any_rank(training, asked)
+    last = done.steps == training.epochs * training.epoch_steps
+    if stop or last or done.steps % recipe.optimisation.checkpoint_steps == 0:
+        training.save()
+    if stop:
+        raise SystemExit(_STOPPED)
+
+
+def _any_rank(training: Training, asked: bool) -> bool:
+    """Whether any rank was asked to stop: all must stop at the same step."""
+    accelerator = training.accelerator
+    if accelerator.num_processes == 1:
+        return asked
+    return float(accelerator.reduce(torch.tensor(float(asked), device=accelerator.device), reduction="sum")) > 0
+
+
+def _write(training: Training) -> None:
+    """Writes the finished model and what is known about its training."""
+    recipe, done = training.recipe, training.done
+    save_model(training.tower, training.config, recipe.out)
+    write_rows(recipe.out / "history.csv", HistoryRow._fields, done.history)
+    write_rows(recipe.out / "validation.csv", ValidationRow._fields, done.validation)
+    counted: dict[str, int | str] = {
+        "images_read": done.images,
+        "steps": done.steps,
+        "shards": int(training.pairs.images["file"].nunique()),
+        "reports": len(training.pairs.states),
+        "processes": training.accelerator.num_processes,
+        "optimizer": type(training.optimizer.optimizer).__name__,
+        "batch_norm": "running statistics" if training.held else "batch statistics",
+    }
+    write_engine(recipe.out / "engine.json", counted)
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Notes SIGTERM instead of dying of it, so that the step can end."""
+    asked: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _progress(training: Training) -> "tqdm[None]":
+    """The bar, counted in images, so that its rate is images per second of all ranks."""
+    return tqdm(
+        total=training.epoch_images * training.epochs,
+        initial=training.done.images,
+        unit="image",
+        desc="pretrain",
+        disable=not training.accelerator.is_main_process,
+    )

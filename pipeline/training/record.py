@@ -1,0 +1,51 @@
+"""What a training run leaves behind besides the model: loss curve, validation curve, and what ran."""
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+Value = float | int | None
+
+
+class HistoryRow(NamedTuple):
+    """One step. Losses in nats; loss_views is None without view pairs; temperature is that of image-text."""
+
+    step: int
+    epoch: int
+    loss: float
+    loss_image_text: float
+    loss_views: float | None
+    learning_rate: float
+    temperature: float
+    duplicate_rate: float
+
+
+class ValidationRow(NamedTuple):
+    """One epoch: share of the n validation images whose own report is the closest."""
+
+    epoch: int
+    recall_at_1: float
+    n: int
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Value]]) -> None:
+    """Writes a CSV; numbers in full, None as nothing."""
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def append_row(path: Path, row: Sequence[Value]) -> None:
+    """Adds one row, so that the curve of a running training can be watched."""
+    with path.open("a", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerow(row)
+
+
+def write_engine(path: Path, counted: dict[str, int | str]) -> None:
+    """Writes what ran: the counts given, and the versions of the libraries that did the work."""
+    versions = {name: version(name) for name in ("torch", "accelerate", "timm")}
+    path.write_text(json.dumps(counted | versions, indent=2, sort_keys=True) + "\n")

@@ -1,0 +1,71 @@
+"""The join of images and reports, and the control that breaks it."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.tables import TEXT_KEYS, TEXT_STATES, read_table, write_table
+from pipeline.training.dataset import read_pairs, shuffle_reports
+
+
+def test_every_image_meets_the_report_of_its_breast(inputs: Path):
+    pairs = read_pairs(inputs / "shards", inputs / "text", ["screening"], "train")
+    keys = read_table(inputs / "text/keys.parquet", TEXT_KEYS).set_index("breast_id")["report_id"]
+    states = read_table(inputs / "text/states.parquet", TEXT_STATES).set_index("report_id")["states"]
+    assert len(pairs.images) == 36
+    assert set(pairs.images["split"]) == {"train"}
+    for row, breast in enumerate(pairs.images["breast_id"]):
+        assert pairs.states[pairs.report[row]].tobytes() == states[keys[breast]]
+    assert pairs.images.groupby("breast_id").ngroups == len(np.unique(pairs.breast)) == 18
+    assert pd.Series(pairs.breast).groupby(pairs.images["breast_id"].to_numpy()).nunique().eq(1).all()
+
+
+def test_row_numbers_do_not_depend_on_the_shards(inputs: Path):
+    pairs = read_pairs(inputs / "shards", inputs / "text", ["screening"], "train")
+    assert pairs.images["image_id"].is_monotonic_increasing
+    assert pairs.images.index.tolist() == list(range(36))
+
+
+def two_breasts_each(patients: int) -> pd.DataFrame:
+    rows = [(f"b{p}{side}", f"p{p}", f"r{p}{side}") for p in range(patients) for side in "LR"]
+    return pd.DataFrame([*rows, ("b0Z", "p0", "r0Z")], columns=["breast_id", "patient_id", "report_id"])
+
+
+@pytest.mark.parametrize("patients", [2, 3, 9])
+@pytest.mark.parametrize("seed", range(5))
+def test_no_patient_keeps_a_report(patients: int, seed: int):
+    keys = two_breasts_each(patients)
+    dealt = shuffle_reports(keys, seed).set_index("breast_id")
+    assert sorted(dealt.index) == sorted(keys["breast_id"])
+    donor = dealt["report_id"].str[:2].str.replace("r", "p")
+    assert (donor != dealt["patient_id"]).all()
+    assert donor.groupby(dealt["patient_id"]).nunique().eq(1).all()  # one donor each
+    assert sorted(donor.groupby(dealt["patient_id"]).first()) == sorted(set(keys["patient_id"]))  # each gives once
+    side = dealt.index.str[-1]
+    kept = side.isin(["L", "R"])
+    assert (dealt["report_id"].str[-1].to_numpy()[kept] == side[kept]).all()
+
+
+def test_the_deal_depends_on_the_seed_alone():
+    keys = two_breasts_each(9)
+    first = shuffle_reports(keys, 1)
+    pd.testing.assert_frame_equal(first, shuffle_reports(keys.sample(frac=1, random_state=0), 1))
+    assert not first["report_id"].equals(shuffle_reports(keys, 2)["report_id"])
+    with pytest.raises(InputError, match="two patients"):
+        shuffle_reports(keys[:2], 0)
+
+
+def test_missing_reports_are_named(inputs: Path, tmp_path: Path):
+    keys = read_table(inputs / "text/keys.parquet", TEXT_KEYS)
+    states = read_table(inputs / "text/states.parquet", TEXT_STATES)
+    write_table(keys[keys["breast_id"] != "b004"], tmp_path / "a/keys.parquet", TEXT_KEYS)
+    write_table(states, tmp_path / "a/states.parquet", TEXT_STATES)
+    with pytest.raises(InputError, match=r"1 breasts .*b004"):
+        read_pairs(inputs / "shards", tmp_path / "a", ["screening"], "train")
+    write_table(keys, tmp_path / "b/keys.parquet", TEXT_KEYS)
+    write_table(states[states["report_id"] != "r2"], tmp_path / "b/states.parquet", TEXT_STATES)
+    with pytest.raises(InputError, match="no states for report r2"):
+        read_pairs(inputs / "shards", tmp_path / "b", ["screening"], "train")
