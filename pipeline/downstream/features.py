@@ -1,0 +1,69 @@
+"""Frozen features: one row per image, computed once per encoder and read by every task."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pipeline.errors import InputError
+from pipeline.models.two_tower import load_model
+from pipeline.params import by_encoder
+from pipeline.sections import Compute
+from pipeline.shards.read import iterate
+from pipeline.tables import FEATURES, SPLITS, write_table
+
+IDS = [name for name in FEATURES.names if name not in ("backbone", "embedding")]
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def embed(shards: Path, model_folder: Path, out: Path, batch: dict[str, int], compute: Compute) -> None:
+    """Writes out/features.parquet (tables.FEATURES) for every image of the shards, all three splits.
+
+    The model is frozen and in evaluation mode. embedding is null for an encoder whose Tr module is not trained.
+
+    Args:
+        shards: Folder of an evaluation cohort's shards.
+        model_folder: Folder of the encoder.
+        out: Folder to write to.
+        batch: Images per forward pass by encoder (downstream.embed_batch of the profile).
+        compute: Device and precision.
+
+    Raises:
+        InputError: a GPU is asked for and none is there.
+    """
+    device = chosen_device(compute)
+    model, config = load_model(model_folder)
+    model.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # untyped in torch
+    parts = []
+    with torch.inference_mode(), autocast(device, compute):
+        for ids, images in iterate(shards, SPLITS, by_encoder(batch, config.encoder)):
+            output = model.image(torch.from_numpy(images)[:, None].to(device))
+            backbone, embedding = (_vectors(vectors, len(ids)) for vectors in output)
+            parts.append(ids[IDS].assign(backbone=backbone, embedding=embedding))
+    features = pd.concat(parts).sort_values("image_id", ignore_index=True)
+    write_table(features, out / "features.parquet", FEATURES)
+
+
+def chosen_device(compute: Compute) -> torch.device:
+    """The device of the profile.
+
+    Raises:
+        InputError: a GPU is asked for and none is there.
+    """
+    if compute.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("compute.device: expected a CUDA GPU, found none; use a profile with device: cpu")
+    return torch.device(compute.device)
+
+
+def autocast(device: torch.device, compute: Compute) -> torch.autocast:
+    """Mixed precision as the profile says; none for fp32."""
+    return torch.autocast(device.type, PRECISIONS[compute.precision], enabled=compute.precision != "fp32")
+
+
+def _vectors(vectors: Float[Tensor, "image channel"] | None, images: int) -> np.ndarray:
+    """One float32 vector per image in an array of objects, or as many nulls."""
+    column = [None] * images if vectors is None else list(vectors.float().cpu().numpy())
+    return pd.Series(column, dtype=object).to_numpy()

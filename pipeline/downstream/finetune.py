@@ -1,0 +1,171 @@
+"""Fine-tuning: the pretrained encoder and a new head, trained together on one task (`ft`)."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Float64, Int64, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.downstream.features import autocast, chosen_device
+from pipeline.downstream.fit import Schedule, fit, shuffled_batches
+from pipeline.downstream.head import class_weights, zero_head
+from pipeline.downstream.labels import DEVELOPMENT, expected_grade, graded_auc, image_grades
+from pipeline.downstream.predictions import Origin, prediction_rows, write_predictions
+from pipeline.models.image_tower import ImageEncoder, feature_shape, hold_batch_norm
+from pipeline.models.two_tower import load_model
+from pipeline.params import by_encoder
+from pipeline.sections import Augment, Compute, Downstream, Finetune, Task
+from pipeline.shards.read import ShardImages, index_shards
+from pipeline.tables import SPLITS
+from pipeline.training.augment import augment as deform
+from pipeline.training.batch import ahead
+
+
+class TrainingBatch(NamedTuple):
+    """Decoded images, their rows among the training images (which seed the deformation), and the epoch."""
+
+    images: UInt8[Tensor, "image height width"]
+    rows: Int64[Tensor, " image"]
+    epoch: int
+
+
+class Classifier(nn.Module):
+    """Encoder, global average of its feature map, linear head over the grades."""
+
+    def __init__(self, encoder: ImageEncoder, channels: int, grades: list[int]) -> None:
+        super().__init__()
+        self.encoder, self.grades = encoder, grades
+        self.head = zero_head(channels, len(grades))
+
+    def forward(
+        self, images: UInt8[Tensor, "image 1 height width"] | Float[Tensor, "image 1 height width"]
+    ) -> Float[Tensor, "image grade"]:
+        """Logits per grade of images with values 0 to 255."""
+        logits: Tensor = self.head(self.encoder(images).mean(dim=(2, 3)))
+        return logits
+
+
+def finetune(
+    task_name: str,
+    task: Task,
+    cohort: Path,
+    shards: Path,
+    model_folder: Path,
+    settings: Finetune,
+    downstream: Downstream,
+    augment: Augment,
+    compute: Compute,
+    out: Path,
+) -> None:
+    """Writes out/predictions.parquet: expected grades of the validation and test images after fine-tuning.
+
+    Training images that are all of one grade give no rows and a warning.
+
+    Args:
+        task_name: Name of the task.
+        task: Its label and kind.
+        cohort: Folder of the cohort table.
+        shards: Folder of the cohort's evaluation shards.
+        model_folder: Folder of the pretrained model.
+        settings: Seed and learning rate (auto: the profile's).
+        downstream: Epochs and batch by encoder.
+        augment: Deformations of the training images.
+        compute: Device and precision.
+        out: Folder to write to.
+
+    Raises:
+        InputError: a GPU is asked for and none is there.
+    """
+    rows, parts = _rows_by_split(cohort, shards, task.label), []
+    if rows["train"]["grade"].nunique() < 2:
+        print(f"warning: {task_name}: one grade only among the training images", file=sys.stderr)
+    else:
+        model, schedule = _start(model_folder, rows["train"], settings, downstream, chosen_device(compute))
+        images = ShardImages(shards)
+        _train(model, images, rows["train"], rows["validation"], schedule, augment, compute, settings.seed)
+        for split in ("validation", "test"):
+            origin = Origin(task_name, "ft", "pretrained", 1.0, settings.seed, split)
+            scores = image_scores(model, images, rows[split], schedule.batch, compute)
+            parts.append(prediction_rows(rows[split], scores, origin))
+    write_predictions(parts, out)
+
+
+def _rows_by_split(cohort: Path, shards: Path, label: str) -> dict[str, pd.DataFrame]:
+    """Rows of index_shards: train and validation with a known grade, test without."""
+    index, graded = index_shards(shards, SPLITS), image_grades(cohort, label)
+    labelled = index.merge(graded[["image_id", "grade"]], on="image_id", validate="one_to_one")
+    rows = {split: labelled[labelled["split"] == split] for split in DEVELOPMENT}
+    return rows | {"test": index[index["split"] == "test"]}
+
+
+def _start(
+    model_folder: Path, train: pd.DataFrame, settings: Finetune, downstream: Downstream, device: torch.device
+) -> tuple[Classifier, Schedule]:
+    """The pretrained encoder under a head for the grades of the training images, and how long to train it."""
+    pretrained, config = load_model(model_folder)
+    channels = feature_shape(config.encoder, config.height_px, config.width_px)[0]
+    model = Classifier(pretrained.image.encoder, channels, sorted(train["grade"].unique().tolist())).to(device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an overload torch does not type
+    rate = downstream.finetune_learning_rate if settings.learning_rate == "auto" else settings.learning_rate
+    epochs, batch = (by_encoder(t, config.encoder) for t in (downstream.finetune_epochs, downstream.finetune_batch))
+    return model, Schedule(epochs, batch, rate)
+
+
+def image_scores(
+    model: Classifier, images: ShardImages, rows: pd.DataFrame, batch: int, compute: Compute
+) -> Float64[np.ndarray, " row"]:
+    """Expected grades of these rows of index_shards, undeformed."""
+    device = chosen_device(compute)
+    model.eval()
+    found = []
+    with torch.inference_mode(), autocast(device, compute):
+        for start in range(0, len(rows), batch):
+            pixels = torch.from_numpy(images.read(rows.iloc[start : start + batch]))[:, None]
+            found.append(model(pixels.to(device)).double().softmax(dim=1).cpu())
+    return expected_grade(torch.cat(found).numpy(), np.array(model.grades))
+
+
+def _train(
+    model: Classifier,
+    images: ShardImages,
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+    schedule: Schedule,
+    augment: Augment,
+    compute: Compute,
+    seed: int,
+) -> None:
+    """Class-weighted cross-entropy over encoder and head, the epoch chosen by the AUC of the validation images.
+
+    Batch norm keeps the statistics of pretraining: they would drift towards the small training set.
+    """
+    device = chosen_device(compute)
+    targets = torch.from_numpy(np.searchsorted(model.grades, train["grade"].to_numpy())).to(device)
+    weights = class_weights(targets)
+    known = validation["grade"].to_numpy(np.int64)
+
+    generator = torch.Generator().manual_seed(seed)
+
+    def batches(epoch: int) -> Iterator[TrainingBatch]:
+        def read(rows: Int64[Tensor, " image"]) -> TrainingBatch:
+            return TrainingBatch(torch.from_numpy(images.read(train.iloc[rows.tolist()])), rows, epoch)
+
+        return ahead(read, list(shuffled_batches(len(train), schedule.batch, generator)), workers=1)
+
+    def loss(batch: TrainingBatch) -> Float[Tensor, ""]:
+        hold_batch_norm(model.train())
+        deformed = deform(batch.images.to(device), batch.rows, augment, seed, batch.epoch)
+        with autocast(device, compute):
+            return F.cross_entropy(model(deformed).float(), targets[batch.rows.to(device)], weights)
+
+    def score() -> float | None:
+        return graded_auc(known, image_scores(model, images, validation, schedule.batch, compute))
+
+    scaler = torch.amp.GradScaler(device.type, enabled=compute.precision == "fp16")
+    fit(model, batches, loss, score, len(train), schedule, scaler)

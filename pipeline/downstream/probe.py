@@ -1,0 +1,148 @@
+"""Linear probes on frozen features: a converged logistic regression (`lp`) and the paper's (`lp_paper`)."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Float32, Int64
+from torch import nn
+
+from pipeline.downstream.feature_table import feature_matrix, read_features
+from pipeline.downstream.fit import Schedule, one_thread
+from pipeline.downstream.fractions import nested_patients
+from pipeline.downstream.head import head_probabilities, train_linear_head
+from pipeline.downstream.labels import expected_grade, graded_auc, image_grades
+from pipeline.downstream.logistic import logistic_path
+from pipeline.downstream.predictions import Origin, prediction_rows, write_predictions
+from pipeline.sections import Probe, Task
+
+# Split of the predictions -> the images it scores.
+SCORED = ("validation", "test", "transfer")
+Scores = dict[str, Float[np.ndarray, " _"]]
+
+
+class ProbeImages(NamedTuple):
+    """Frozen features of one encoder: labelled training and validation images, and what is scored (no labels)."""
+
+    train: pd.DataFrame
+    train_grades: Int64[np.ndarray, " train"]
+    train_features: Float32[np.ndarray, "train feature"]
+    validation_grades: Int64[np.ndarray, " validation"]
+    scored: dict[str, pd.DataFrame]
+    scored_features: dict[str, Float32[np.ndarray, "_ feature"]]
+
+
+def probe(
+    task_name: str,
+    task: Task,
+    cohort: Path,
+    features: Mapping[str, Path],
+    transfer_features: Mapping[str, Path],
+    settings: Probe,
+    seed: int,
+    out: Path,
+) -> None:
+    """Writes out/predictions.parquet (tables.PREDICTIONS) of both probes, for every encoder, fraction and seed.
+
+    Args:
+        task_name: Name of the task.
+        task: Its label and kind.
+        cohort: Folder of the task's cohort table.
+        features: Features of that cohort by encoder.
+        transfer_features: Features of the cohort the probes are also scored on, by encoder.
+        settings: Fractions, seeds, penalties, the paper's schedule.
+        seed: The project's; with each of the settings' seeds it decides which patients a fraction holds.
+        out: Folder to write to.
+
+    A fraction whose training images are all of one grade gets no rows and a warning.
+    """
+    graded = image_grades(cohort, task.label)
+    train = graded[graded["split"] == "train"]
+    drawn = {s: nested_patients(train, settings.fractions, np.random.default_rng([seed, s])) for s in settings.seeds}
+    parts = []
+    with one_thread():
+        for encoder, folder in features.items():
+            images = _images(graded, read_features(folder), read_features(transfer_features[encoder]))
+            for repeat, fraction in product(settings.seeds, settings.fractions):
+                rows = images.train["patient_id"].isin(drawn[repeat][fraction]).to_numpy()
+                if len(np.unique(images.train_grades[rows])) < 2:
+                    print(f"warning: {task_name}: one grade only, fraction {fraction}, seed {repeat}", file=sys.stderr)
+                    continue
+                for (method, split), scores in _fit(images, rows, settings, repeat).items():
+                    origin = Origin(task_name, method, encoder, fraction, repeat, split)
+                    parts.append(prediction_rows(images.scored[split], scores, origin))
+    write_predictions(parts, out)
+
+
+def _images(graded: pd.DataFrame, own: pd.DataFrame, other: pd.DataFrame) -> ProbeImages:
+    """Joins labels and features; only the development splits have labels here."""
+    labelled = own.merge(graded[["image_id", "grade"]], on="image_id", validate="one_to_one")
+    train, validation = (labelled[labelled["split"] == split] for split in ("train", "validation"))
+    scored = {
+        "validation": validation,
+        "test": own[own["split"] == "test"],
+        "transfer": other[other["split"] == "test"],
+    }
+    return ProbeImages(
+        train[["patient_id"]],
+        train["grade"].to_numpy(np.int64),
+        feature_matrix(train, "backbone"),
+        validation["grade"].to_numpy(np.int64),
+        scored,
+        {split: feature_matrix(images, "backbone") for split, images in scored.items()},
+    )
+
+
+def _fit(
+    images: ProbeImages, rows: Bool[np.ndarray, " train"], settings: Probe, seed: int
+) -> dict[tuple[str, str], Float[np.ndarray, " _"]]:
+    """Scores of both probes by (method, split), fitted on the given training rows."""
+    train, grades = images.train_features[rows], images.train_grades[rows]
+    methods = {
+        "lp": _logistic(images, train, grades, settings.c_grid),
+        "lp_paper": _paper(images, train, grades, settings, seed),
+    }
+    return {(method, split): scores for method, splits in methods.items() for split, scores in splits.items()}
+
+
+def _logistic(
+    images: ProbeImages,
+    train: Float32[np.ndarray, "row feature"],
+    grades: Int64[np.ndarray, " row"],
+    c_grid: Sequence[float],
+) -> Scores:
+    """Expected grades of the penalty that ranks the validation split best (the strongest of equals)."""
+    known = np.unique(grades)
+    others = [images.scored_features[split].astype(np.float64) for split in SCORED]
+    strongest_first = sorted(c_grid)
+    path = [
+        dict(zip(SCORED, (expected_grade(p, known) for p in probabilities), strict=True))
+        for probabilities in logistic_path(train.astype(np.float64), grades, others, strongest_first)
+    ]
+    reached = [graded_auc(images.validation_grades, scores["validation"]) for scores in path]
+    return path[int(np.argmax([-np.inf if auc is None else auc for auc in reached]))]
+
+
+def _paper(
+    images: ProbeImages,
+    train: Float32[np.ndarray, "row feature"],
+    grades: Int64[np.ndarray, " row"],
+    settings: Probe,
+    seed: int,
+) -> Scores:
+    """Expected grades of the paper's probe after the epoch that ranks the validation split best."""
+    known, classes = np.unique(grades, return_inverse=True)
+
+    def scores(head: nn.Linear, split: str) -> Float[np.ndarray, " _"]:
+        return expected_grade(head_probabilities(head, images.scored_features[split]), known)
+
+    def reached(head: nn.Linear) -> float | None:
+        return graded_auc(images.validation_grades, scores(head, "validation"))
+
+    schedule = Schedule(settings.paper_epochs, settings.paper_batch, settings.paper_learning_rate)
+    head = train_linear_head(train, classes, reached, schedule, seed)
+    return {split: scores(head, split) for split in SCORED}

@@ -1,0 +1,105 @@
+"""Fine-tuning learns on shards, keeps batch-norm statistics, and never sees the labels of the test split."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from pipeline.downstream import finetune as module
+from pipeline.downstream.finetune import finetune
+from pipeline.errors import InputError
+from pipeline.models.two_tower import load_model
+from pipeline.params import read_params
+from pipeline.sections import Compute, Finetune, Task
+from pipeline.tables import COHORT, PREDICTIONS, read_table, write_table
+
+Write = Callable[..., pd.DataFrame]
+ROOT = Path(__file__).resolve().parents[2]
+PROFILE = read_params(ROOT).profile
+MASS = Task(cohort="small", label="mass", unit="image", kind="binary", score_on="other")
+DENSITY = Task(cohort="small", label="density", unit="image", kind="ordinal", score_on="other")
+SETTINGS = Finetune(seed=4, learning_rate=3e-3)
+CPU = Compute(device="cpu", precision="fp32", workers=1, processes=1)
+
+
+def run(folder: Path, name: str = "out", task: Task = MASS, epochs: int = 1, compute: Compute = CPU) -> pd.DataFrame:
+    downstream = PROFILE.downstream.model_copy(update={"finetune_epochs": {"default": 9, "test_efficientnet": epochs}})
+    finetune(
+        "mass_small",
+        task,
+        folder / "cohort",
+        folder / "shards",
+        folder / "model",
+        SETTINGS,
+        downstream,
+        PROFILE.augment,
+        compute,
+        folder / name,
+    )
+    return read_table(folder / name / "predictions.parquet", PREDICTIONS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, write_archive: Write, write_shards: Write, write_model: Write) -> Path:
+    write_shards(tmp_path / "shards", write_archive(tmp_path, patients=40))
+    write_model(tmp_path / "model")
+    return tmp_path
+
+
+def test_learns_and_scores_validation_and_test(folder: Path, write_archive: Write) -> None:
+    truth = write_archive(folder / "again", patients=40)
+    rows = run(folder, epochs=8).merge(truth[["image_id", "mass", "split"]], on="image_id", suffixes=("", "_true"))
+    assert (rows["split"] == rows["split_true"]).all()
+    assert rows["split"].value_counts().to_dict() == {"test": 44, "validation": 32}
+    assert rows[["task", "method", "encoder", "fraction", "seed"]].drop_duplicates().to_numpy().tolist() == [
+        ["mass_small", "ft", "pretrained", 1.0, 4]
+    ]
+    test = rows[rows["split"] == "test"]
+    assert roc_auc_score(test["mass"].astype(bool), test["score"]) > 0.9
+
+
+def test_batch_norm_keeps_its_statistics_while_weights_learn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = []
+    original = module._start
+
+    def spy(*arguments: object) -> object:
+        models.append(original(*arguments))
+        return models[-1]
+
+    monkeypatch.setattr(module, "_start", spy)
+    run(folder)
+    before, after = load_model(folder / "model")[0].image.encoder.state_dict(), models[0][0].encoder.state_dict()
+    statistics = [name for name in before if "running" in name]
+    assert statistics
+    assert all(torch.equal(before[name], after[name]) for name in statistics)
+    assert any(not torch.equal(before[name], after[name]) for name in before if name.endswith("weight"))
+
+
+def test_labels_of_the_test_split_are_never_read_and_the_file_is_the_same_twice(folder: Path) -> None:
+    run(folder, "sealed")
+    file = folder / "cohort" / "images.parquet"
+    images = read_table(file, COHORT)
+    images.loc[images["split"] == "test", "mass"] = True
+    write_table(images, file, COHORT)
+    run(folder, "planted")
+    sealed, garbage = (folder / name / "predictions.parquet" for name in ("sealed", "planted"))
+    assert sealed.read_bytes() == garbage.read_bytes()
+
+
+def test_ordinal_scores_are_expected_grades(folder: Path) -> None:
+    assert run(folder, task=DENSITY)["score"].between(0, 3).all()
+
+
+def test_one_grade_only_warns_and_gives_no_rows(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = MASS.model_copy(update={"label": "calcification"})
+    assert run(folder, task=task).empty
+    assert "mass_small: one grade only" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_gpu_profile_without_a_gpu_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"compute\.device.*CUDA"):
+        run(folder, compute=CPU.model_copy(update={"device": "cuda"}))

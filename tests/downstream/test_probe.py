@@ -1,0 +1,138 @@
+"""Probes: every row that is due, learning where there is signal, and no look at the test labels."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from pipeline.downstream.fit import Schedule
+from pipeline.downstream.head import class_weights, train_linear_head
+from pipeline.downstream.probe import probe
+from pipeline.sections import Probe, Task
+from pipeline.tables import COHORT, PREDICTIONS, read_table, write_table
+
+SETTINGS = Probe(
+    fractions=[0.1, 0.5, 1.0],
+    seeds=[0, 1],
+    c_grid=[0.01, 0.1, 1.0],
+    paper_epochs=3,
+    paper_learning_rate=5e-3,
+    paper_batch=16,
+)
+MASS = Task(cohort="small", label="mass", unit="image", kind="binary", score_on="other")
+DENSITY = Task(cohort="small", label="density", unit="image", kind="ordinal", score_on="other")
+WriteArchive = Callable[..., pd.DataFrame]
+
+
+def run(folder: Path, task: Task, name: str = "out", settings: Probe = SETTINGS) -> pd.DataFrame:
+    own = {"pretrained": folder / "own" / "features", "initial": folder / "initial" / "features"}
+    other = {"pretrained": folder / "other" / "features", "initial": folder / "other" / "features"}
+    probe("mass_small", task, folder / "own" / "cohort", own, other, settings, 7, folder / name)
+    return read_table(folder / name / "predictions.parquet", PREDICTIONS)
+
+
+@pytest.fixture
+def truth(tmp_path: Path, write_archive: WriteArchive) -> pd.DataFrame:
+    write_archive(tmp_path / "other", cohort="other", patients=24, seed=5)
+    write_archive(tmp_path / "initial", signal=0.0)
+    return write_archive(tmp_path / "own")
+
+
+def test_every_row_that_is_due(tmp_path: Path, truth: pd.DataFrame) -> None:
+    rows = run(tmp_path, MASS)
+    keys = ["method", "encoder", "fraction", "seed", "split"]
+    counts = rows.groupby(keys).size()
+    assert len(counts) == 2 * 2 * 3 * 2 * 3
+    splits = truth["split"].value_counts()
+    assert set(counts.xs("test", level="split")) == {splits["test"]}
+    assert set(counts.xs("validation", level="split")) == {splits["validation"]}
+    assert rows.loc[rows["split"] == "transfer", "image_id"].str.startswith("other").all()
+    assert rows["image_id"].notna().all()
+    assert not rows.duplicated([*keys, "image_id"]).any()
+
+
+@pytest.mark.parametrize("method", ["lp", "lp_paper"])
+def test_ranks_held_out_images_where_the_features_carry_the_label(
+    tmp_path: Path, truth: pd.DataFrame, method: str
+) -> None:
+    rows = run(tmp_path, MASS).merge(truth[["image_id", "mass"]], on="image_id")
+    rows = rows[
+        (rows["split"] == "test") & (rows["method"] == method) & (rows["fraction"] == 1.0) & (rows["seed"] == 0)
+    ]
+    aucs = {e: roc_auc_score(r["mass"].astype(bool), r["score"]) for e, r in rows.groupby("encoder")}
+    assert aucs["pretrained"] > 0.88
+    assert aucs["initial"] < 0.75
+
+
+def test_ordinal_score_is_the_expected_grade(tmp_path: Path, truth: pd.DataFrame) -> None:
+    rows = run(tmp_path, DENSITY).merge(truth[["image_id", "density"]], on="image_id")
+    best = rows[(rows["split"] == "test") & (rows["encoder"] == "pretrained") & (rows["fraction"] == 1.0)]
+    assert best["score"].between(0, 3).all()
+    means = best[best["method"] == "lp"].groupby("density")["score"].mean()
+    np.testing.assert_allclose(means.loc[list("ABCD")], [0, 1, 2, 3], atol=0.45)
+
+
+def test_labels_of_the_test_split_are_never_read(tmp_path: Path, truth: pd.DataFrame) -> None:
+    run(tmp_path, MASS, "sealed")
+    file = tmp_path / "own" / "cohort" / "images.parquet"
+    images = read_table(file, COHORT)
+    planted = images["split"] == "test"
+    images.loc[planted, "mass"] = ~truth.set_index("image_id").loc[images["image_id"], "mass"].to_numpy(bool)[planted]
+    write_table(images, file, COHORT)
+    run(tmp_path, MASS, "planted")
+    sealed, garbage = (tmp_path / name / "predictions.parquet" for name in ("sealed", "planted"))
+    assert sealed.read_bytes() == garbage.read_bytes()
+
+
+def test_unknown_labels_are_left_out(tmp_path: Path, truth: pd.DataFrame) -> None:
+    file = tmp_path / "own" / "cohort" / "images.parquet"
+    images = read_table(file, COHORT)
+    unknown = images.loc[images["split"] == "validation", "image_id"].iloc[0]
+    images.loc[images["image_id"] == unknown, "mass"] = None
+    write_table(images, file, COHORT)
+    rows = run(tmp_path, MASS)
+    assert unknown not in set(rows["image_id"])
+
+
+def test_one_grade_only_warns_and_gives_no_rows(
+    tmp_path: Path, truth: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = Task(cohort="small", label="calcification", unit="image", kind="binary", score_on="other")
+    assert run(tmp_path, task).empty
+    assert "mass_small: one grade only, fraction 0.1, seed 0" in capsys.readouterr().err
+
+
+def test_at_the_whole_fraction_lp_does_not_depend_on_the_seed(tmp_path: Path, truth: pd.DataFrame) -> None:
+    rows = run(tmp_path, MASS)
+    whole = rows[(rows["method"] == "lp") & (rows["fraction"] == 1.0) & (rows["encoder"] == "pretrained")]
+    scores = whole.pivot_table(index=["split", "image_id"], columns="seed", values="score")
+    assert (scores[0] == scores[1]).all()
+    half = rows[(rows["method"] == "lp") & (rows["fraction"] == 0.5) & (rows["encoder"] == "pretrained")]
+    scores = half.pivot_table(index=["split", "image_id"], columns="seed", values="score")
+    assert not (scores[0] == scores[1]).all()
+
+
+def test_class_weights_by_hand() -> None:
+    weights = class_weights(torch.tensor([0, 0, 0, 1]))
+    torch.testing.assert_close(weights, torch.tensor([4 / 6, 2.0]))
+    with pytest.raises(ValueError, match=r"\[1, 0, 1\]"):
+        class_weights(torch.tensor([0, 2]))
+
+
+def test_the_head_of_the_best_validation_epoch_is_kept() -> None:
+    generator = np.random.default_rng(0)
+    features, classes = generator.normal(size=(30, 4)).astype(np.float32), np.arange(30) % 2
+    seen: list[torch.Tensor] = []
+    scores = iter([0.2, 0.9, 0.9, 0.1])
+
+    def score(head: torch.nn.Linear) -> float:
+        seen.append(head.weight.detach().clone())
+        return next(scores)
+
+    head = train_linear_head(features, classes, score, Schedule(4, 8, 0.1), 0)
+    torch.testing.assert_close(head.weight.detach(), seen[1])
+    assert not torch.equal(seen[1], seen[2])

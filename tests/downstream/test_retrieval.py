@@ -1,0 +1,123 @@
+"""Retrieval by hand: equal reports are one item, and every direction counts what it says."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pipeline.downstream import retrieval
+from pipeline.downstream.retrieval import image_text_retrieval, retrieve, view_retrieval
+from pipeline.models.text_tower import pad_states
+from pipeline.models.two_tower import load_model
+
+WriteArchive = Callable[..., pd.DataFrame]
+EAST, NORTH = [1.0, 0.0], [0.0, 1.0]
+
+
+def images(rows: list[tuple[str, str, list[float]]]) -> pd.DataFrame:
+    """Breast, view, embedding -> rows of tables.FEATURES as far as retrieval reads them."""
+    table = pd.DataFrame(rows, columns=["breast_id", "view", "embedding"])
+    table["embedding"] = [np.array(e, dtype=np.float32) for e in table["embedding"]]
+    return table.assign(image_id=table["breast_id"] + table["view"], patient_id=table["breast_id"].str[0])
+
+
+def test_equal_reports_are_one_item_of_the_gallery() -> None:
+    table = images([("aL", "CC", EAST), ("bL", "CC", EAST), ("cL", "CC", NORTH), ("dL", "CC", NORTH)])
+    keys = pd.DataFrame({"breast_id": ["aL", "bL", "cL", "dL"], "report_id": ["r1", "r1", "r2", "r1"]})
+    reports = pd.Series({"r1": np.float32(EAST), "r2": np.float32(NORTH)})
+    found = image_text_retrieval(table, keys, reports, 0, 100)
+    forth, back = found["image_to_text"], found["text_to_image"]
+    # a, b and c find their report first; d lies at r2 but has r1, which comes second
+    assert (forth["recall_at_1"], forth["recall_at_5"], forth["queries"], forth["gallery"]) == (0.75, 1.0, 4, 2)
+    # r1 finds a or b first; r2 finds c, but d is as close: ties count against
+    assert (back["recall_at_1"], back["recall_at_5"], back["queries"], back["gallery"]) == (0.5, 1.0, 2, 4)
+    assert (forth["median_rank"], back["median_rank"]) == (1.0, 1.5)
+    assert forth["low"] is None  # four patients give no interval
+    assert forth["high"] is None
+
+
+def test_reports_are_embedded_by_the_text_tower_whatever_their_batch(
+    tmp_path: Path, write_model: WriteArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(tmp_path)
+    generator = np.random.default_rng(0)
+    states = {f"r{n}": generator.normal(size=(1 + n, 6)).astype(np.float32) for n in range(5)}
+    monkeypatch.setattr(retrieval, "read_states", lambda _: states)
+    monkeypatch.setattr(retrieval, "BATCH", 2)
+    found = retrieval.embed_reports(tmp_path, tmp_path)
+    model = load_model(tmp_path)[0]
+    with torch.inference_mode():
+        expected = model.text(*pad_states([states["r3"]], 12))[0]
+    assert found.index.tolist() == sorted(states)
+    np.testing.assert_allclose(found["r3"], expected, atol=1e-6)
+    write_model(tmp_path / "initial", method="none")
+    with pytest.raises(ValueError, match="no text tower"):
+        retrieval.embed_reports(tmp_path / "initial", tmp_path)
+
+
+def test_only_breasts_with_a_report_take_part() -> None:
+    table = images([("aL", "CC", EAST), ("bL", "CC", NORTH)])
+    keys = pd.DataFrame({"breast_id": ["aL", "zL"], "report_id": ["r1", "r9"]})
+    reports = pd.Series({"r1": np.float32(EAST), "r9": np.float32(NORTH)})
+    found = image_text_retrieval(table, keys, reports, 0, 100)
+    assert found["image_to_text"]["queries"] == found["image_to_text"]["gallery"] == 1
+    with pytest.raises(ValueError, match="with a report"):
+        image_text_retrieval(table, keys[1:], reports, 0, 100)
+
+
+def test_views_of_breasts_that_have_both() -> None:
+    diagonal = [0.6, 0.8]
+    table = images(
+        [
+            ("aL", "CC", EAST),
+            ("aL", "MLO", EAST),
+            ("bL", "CC", NORTH),
+            ("bL", "MLO", diagonal),
+            ("cL", "CC", EAST),
+        ]
+    )
+    found = view_retrieval(table, 0, 100)
+    assert (found["queries"], found["gallery"], found["recall_at_1"]) == (2, 2, 1.0)
+    table["embedding"] = table["embedding"].map(lambda e: -e if e[1] > 0.9 else e)  # b's CC now lies far from its MLO
+    assert view_retrieval(table, 0, 100)["recall_at_1"] == 0.5
+    with pytest.raises(ValueError, match="both views"):
+        view_retrieval(table[4:], 0, 100)
+
+
+def test_the_interval_resamples_patients() -> None:
+    ranks_right = np.repeat([True, False], 20)  # twenty patients right, twenty wrong, two images each
+    similarity = np.where(ranks_right, 1.0, -1.0).astype(np.float32)[:, None] * np.array([[1.0, -1.0]], np.float32)
+    relevant = np.tile([True, False], (40, 1))
+    similarity, relevant = similarity.repeat(2, axis=0), relevant.repeat(2, axis=0)
+    clusters = np.arange(40).repeat(2).astype(str)
+    found = retrieval.retrieval_result(similarity, relevant, clusters, 1, 2000)
+    assert found["recall_at_1"] == 0.5
+    half_width = 1.96 * 0.5 / np.sqrt(40)  # of 40 patients, not of 80 images
+    assert found["high"] - found["low"] == pytest.approx(2 * half_width, rel=0.15)
+
+
+def test_json_is_of_the_test_split_and_the_same_twice(
+    tmp_path: Path, write_archive: WriteArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = write_archive(tmp_path / "small", patients=60)
+    (tmp_path / "all").mkdir()
+    (tmp_path / "small" / "features").rename(tmp_path / "all" / "small")
+    breasts = truth.drop_duplicates("breast_id")
+    keys = breasts[["breast_id"]].assign(report_id="r" + (breasts["density"] + breasts["mass"].astype(str)))
+    vectors = np.random.default_rng(0).normal(size=(keys["report_id"].nunique(), 8)).astype(np.float32)
+    reports = pd.Series(list(vectors), index=sorted(keys["report_id"].unique()))
+    monkeypatch.setattr(retrieval, "read_keys", lambda _: keys)
+    monkeypatch.setattr(retrieval, "embed_reports", lambda *_: reports)
+    for out in ("one", "two"):
+        retrieve(tmp_path / "all", tmp_path, tmp_path, ["small"], 1, 100, tmp_path / out)
+    one, two = ((tmp_path / out / "retrieval.json").read_bytes() for out in ("one", "two"))
+    assert one == two
+    found = json.loads(one)["small"]
+    assert set(found) == {"image_to_text", "text_to_image", "cc_to_mlo"}
+    test = truth[truth["split"] == "test"]
+    assert found["image_to_text"]["queries"] == len(test)
+    assert found["cc_to_mlo"]["queries"] == found["cc_to_mlo"]["gallery"] == test["breast_id"].nunique()

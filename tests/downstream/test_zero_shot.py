@@ -1,0 +1,98 @@
+"""Zero-shot scores by hand, prompts that exist for every label, and the real text encoder once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+
+from pipeline.downstream import zero_shot as module
+from pipeline.downstream.prompts import MAMMO_CLIP, METHODS, OWN
+from pipeline.downstream.zero_shot import ensemble_mean, image_scores, prompt_scores, zero_shot
+from pipeline.sections import Task, Text
+from pipeline.tables import PREDICTIONS, read_table
+
+Write = Callable[..., pd.DataFrame]
+TASKS = {
+    "mass_small": Task(cohort="small", label="mass", unit="image", kind="binary", score_on="other"),
+    "density_small": Task(cohort="small", label="density", unit="image", kind="ordinal", score_on="other"),
+}
+TEXT = Text(model="none", revision=None, max_tokens=12)
+# Sentence -> direction, for a text tower that is known by heart.
+DIRECTIONS = {"yes left": [1, 0, 0], "yes right": [0, 1, 0], "no left": [0, 0, 1], "no right": [0, 0, 1]}
+
+
+def embed(sentences: list[str]) -> np.ndarray:
+    return np.array([DIRECTIONS[s] for s in sentences], dtype=np.float32)
+
+
+def test_scores_by_hand_with_the_side_of_the_image() -> None:
+    vectors = np.array([[0.8, 0.0, 0.6], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]], dtype=np.float32)
+    images = pd.DataFrame({"image_id": list("abc"), "laterality": list("LRR"), "embedding": list(vectors)})
+    found = image_scores(images, {0: ["no {side}"], 1: ["yes {side}"]}, embed, temperature=0.5)
+    np.testing.assert_allclose(found, [expit(0.2 / 0.5), expit(1.0 / 0.5), 0.5], rtol=1e-6)
+
+
+def test_ensemble_is_the_unit_mean_in_any_order() -> None:
+    mean = ensemble_mean(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], dtype=np.float32))
+    np.testing.assert_allclose(mean, np.array([1.0, 2.0]) / np.sqrt(5), rtol=1e-6)
+
+
+def test_more_than_two_grades_give_the_expected_grade() -> None:
+    anchors = np.eye(3, dtype=np.float32)
+    found = prompt_scores(anchors[[2, 0]], anchors, np.array([0, 1, 2]), temperature=1e-3)
+    np.testing.assert_allclose(found, [2, 0], atol=1e-6)
+    tied = np.full((1, 3), 3**-0.5, dtype=np.float32)
+    np.testing.assert_allclose(prompt_scores(tied, anchors, np.array([1, 2, 6]), 1.0), [3.0], rtol=1e-6)
+
+
+def test_every_label_has_prompts_for_both_sides_and_no_two_grades_share_one() -> None:
+    assert set(OWN) == {"mass", "calcification", "malignant", "density", "birads"}
+    assert MAMMO_CLIP["mass"] == {0: ["no mass"], 1: ["mass"]}
+    for ensembles in METHODS.values():
+        for prompts in ensembles.values():
+            said = [s.format(side=side) for sentences in prompts.values() for s in sentences for side in ("left", "")]
+            assert not any("{" in s for s in said)
+            raw = [s for sentences in prompts.values() for s in sentences]
+            assert len(raw) == len(set(raw))
+
+
+def test_rows_of_the_test_split_by_method(
+    tmp_path: Path, write_archive: Write, write_model: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = write_archive(tmp_path / "small", patients=12, width=256)
+    (tmp_path / "all").mkdir()
+    (tmp_path / "small" / "features").rename(tmp_path / "all" / "small")
+    write_model(tmp_path / "model")
+
+    class LetterEncoder:
+        """States of width 6 that depend on the words."""
+
+        def encode(self, texts: list[str]) -> list[np.ndarray]:
+            return [np.array([[len(w), ord(w[0]), *[0.5] * 4] for w in t.split()[:12]], np.float32) for t in texts]
+
+    monkeypatch.setattr(module, "load_text_encoder", lambda _: LetterEncoder())
+    for out in ("one", "two"):
+        zero_shot(tmp_path / "all", tmp_path / "model", TASKS, ["mass_small", "density_small"], TEXT, tmp_path / out)
+    one, two = (tmp_path / out / "predictions.parquet" for out in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    rows = read_table(one, PREDICTIONS)
+    test = truth[truth["split"] == "test"]
+    assert rows.groupby(["task", "method"]).size().to_dict() == {
+        ("mass_small", "zero_shot"): len(test),
+        ("mass_small", "zero_shot_mammo_clip"): len(test),
+        ("density_small", "zero_shot"): len(test),
+    }
+    assert set(rows["image_id"]) == set(test["image_id"])
+    assert rows[["split", "fraction", "seed", "encoder"]].drop_duplicates().to_numpy().tolist() == [
+        ["test", 0.0, 0, "pretrained"]
+    ]
+    assert rows.groupby(["task", "method"])["score"].nunique().min() > 1
+
+
+def test_an_encoder_without_a_text_tower_is_refused(tmp_path: Path, write_model: Write) -> None:
+    write_model(tmp_path / "model", method="none")
+    with pytest.raises(ValueError, match="no text tower"):
+        zero_shot(tmp_path, tmp_path / "model", TASKS, ["mass_small"], TEXT, tmp_path / "out")
