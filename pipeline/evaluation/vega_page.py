@@ -5,6 +5,8 @@ from pathlib import Path
 
 import vl_convert
 
+# What the bundle does with its libraries: makes vegaEmbed, which DVC's plots call, visible to the page.
+EVERYTHING = "window.vegaEmbed = vegaEmbed; window.vegaLite = vegaLite; window.vega = vega;"
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -24,7 +26,7 @@ PAGE = """<!DOCTYPE html>
 def write_vega_page(out: Path) -> None:
     """Writes the template; DVC puts the plots where `{plot_divs}` stands and finds no place for its CDN scripts."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(PAGE.replace("%s", vl_convert.javascript_bundle(None).replace("</script", "<\\/script")))
+    out.write_text(PAGE.replace("%s", vl_convert.javascript_bundle(EVERYTHING).replace("</script", "<\\/script")))
 
 
 if __name__ == "__main__":
