@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pipeline.training.loop import pretrain
 
 from pipeline.downstream.features import embed
 from pipeline.downstream.probe import probe
@@ -22,6 +21,7 @@ from pipeline.downstream.zero_shot import zero_shot
 from pipeline.metrics.bootstrap import auc_interval, paired_auc_gain
 from pipeline.params import Params, read_params
 from pipeline.tables import PREDICTIONS, SEALED, read_table
+from pipeline.training.loop import pretrain
 
 SEEDS = (101, 102, 103)
 TASKS = ("mass_vindr", "calcification_vindr")
