@@ -14,7 +14,7 @@ demo: setup  ## the whole DAG on synthetic archives, then the metric table and w
 	@python -m pipeline.evaluation.summary metrics.json results/report/report.html
 
 test: setup  ## lint, types, tests
-	ruff check .
+	ruff check --no-cache .
 	ruff format --check .
 	mypy
 	python -m pytest

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from pipeline.models.encode_reports import encode_reports
-
 from pipeline.errors import run_stage
+from pipeline.models.encode_reports import encode_reports
 from pipeline.params import read_params
 
 

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from pipeline.evaluation.report import EvaluationInputs, evaluate
-
 from pipeline.errors import run_stage
+from pipeline.evaluation.report import EvaluationInputs, evaluate
 from pipeline.params import read_params
 
 

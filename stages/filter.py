@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from pipeline.cohorts.filters import filter_cohort
-
 from pipeline.errors import run_stage
 from pipeline.params import read_params
 

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from pipeline.models.initial import write_initial
-
 from pipeline.errors import run_stage
+from pipeline.models.initial import write_initial
 from pipeline.params import read_params
 
 

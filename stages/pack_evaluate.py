@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from pipeline.shards.write import pack
-
 from pipeline.errors import run_stage
 from pipeline.params import read_params
+from pipeline.shards.write import pack
 
 
 def main(crops: str, cohort: str, out: str) -> None:

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from pipeline.training.loop import pretrain
-
 from pipeline.errors import run_stage
 from pipeline.params import read_params
+from pipeline.training.loop import pretrain
 
 
 def main(shards: str, text: str, initial: str, out: str) -> None:

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from pipeline.reports.prompt import PRE_READING_KEYS
-from pipeline.reports.write import ReportRequest, write_reports
-
 from pipeline.errors import run_stage
 from pipeline.params import read_params
+from pipeline.reports.prompt import PRE_READING_KEYS
+from pipeline.reports.write import ReportRequest, write_reports
 
 
 def main(annotations: str, full: str, pre_reading: str) -> None:

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from pipeline.reports.write import ReportRequest, write_reports
-
 from pipeline.errors import run_stage
 from pipeline.params import read_params
+from pipeline.reports.write import ReportRequest, write_reports
 
 
 def main(annotations: str, out: str) -> None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from pipeline.downstream.zero_shot import zero_shot
-
 from pipeline.errors import run_stage
 from pipeline.params import read_params
 
