@@ -54,7 +54,10 @@ def chosen_device(compute: Compute) -> torch.device:
         InputError: a GPU is asked for and none is there.
     """
     if compute.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("compute.device: expected a CUDA GPU, found none; use a profile with device: cpu")
+        raise InputError(
+            "compute.device is cuda, found no usable GPU; run on a machine with one, or set compute.device to cpu and"
+            " compute.precision to fp32 (profile: demo in params.yaml does)"
+        )
     return torch.device(compute.device)
 
 
