@@ -82,11 +82,12 @@ def finetune(
     Raises:
         InputError: a GPU is asked for and none is there.
     """
-    rows, parts = _rows_by_split(cohort, shards, task.label), []
+    device, parts = chosen_device(compute), []
+    rows = _rows_by_split(cohort, shards, task.label)
     if rows["train"]["grade"].nunique() < 2:
         print(f"warning: {task_name}: one grade only among the training images", file=sys.stderr)
     else:
-        model, schedule = _start(model_folder, rows["train"], settings, downstream, chosen_device(compute))
+        model, schedule = _start(model_folder, rows["train"], settings, downstream, device)
         images = ShardImages(shards)
         _train(model, images, rows["train"], rows["validation"], schedule, augment, compute, settings.seed)
         for split in ("validation", "test"):

@@ -67,7 +67,7 @@ def test_the_file_is_the_same_twice(folder: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
 def test_a_gpu_profile_without_a_gpu_is_refused(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"compute\.device.*CUDA"):
+    with pytest.raises(InputError, match=r"compute\.device is cuda, found no usable GPU"):
         embed(
             folder / "shards", folder / "pretrained", folder / "out", BATCH, CPU.model_copy(update={"device": "cuda"})
         )
