@@ -175,6 +175,7 @@ class Pack(Section):
     width_px: Annotated[int, Field(ge=32)]
     resize: Literal["stretch", "letterbox"]
     grey: Literal["stored", "frame"]
+    headroom: Annotated[float, Field(ge=1)]
     threshold: Annotated[int, Field(ge=0, le=255)]
     threshold_use: Literal["zero", "mask_only"]
     shards: PositiveInt

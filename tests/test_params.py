@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from ruamel.yaml import YAML
 
 from pipeline.errors import InputError
 from pipeline.params import by_encoder, read_params
+from tests.yaml_file import set_value
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -18,21 +18,6 @@ def project(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     return tmp_path
-
-
-def change(project: Path, file: str, key: str, value: object) -> None:
-    """Sets, or with value None deletes, one dotted key of a YAML file."""
-    yaml = YAML()
-    content = yaml.load(project / file)
-    *parents, last = key.split(".")
-    place = content
-    for parent in parents:
-        place = place[parent]
-    if value is None:
-        del place[last]
-    else:
-        place[last] = value
-    yaml.dump(content, project / file)
 
 
 DEMO = "conf/profile/demo.yaml"
@@ -66,7 +51,7 @@ DEMO = "conf/profile/demo.yaml"
 def test_a_wrong_value_names_file_key_value_and_what_is_allowed(
     project: Path, file: str, key: str, value: object, said: list[str]
 ) -> None:
-    change(project, file, key, value)
+    set_value(project / file, key, value)
     with pytest.raises(InputError) as error:
         read_params(project)
     for words in said:
@@ -75,7 +60,7 @@ def test_a_wrong_value_names_file_key_value_and_what_is_allowed(
 
 
 def test_a_table_without_the_method_is_refused(project: Path) -> None:
-    change(project, DEMO, "optimisation.batch.default", {"clip": 8})
+    set_value(project / DEMO, "optimisation.batch.default", {"clip": 8})
     with pytest.raises(InputError, match=r"optimisation\.batch: no mv_clip_tr for tf_efficientnet_lite0"):
         read_params(project)
 
@@ -97,12 +82,12 @@ def test_not_yaml(project: Path) -> None:
 
 def test_encoder_auto_is_the_profiles_default(project: Path) -> None:
     assert read_params(project).encoder == "tf_efficientnet_lite0"
-    change(project, "params.yaml", "model.encoder", "efficientnet_b5")
+    set_value(project / "params.yaml", "model.encoder", "efficientnet_b5")
     assert read_params(project).encoder == "efficientnet_b5"
 
 
 def test_paper_profile_holds_the_papers_numbers(project: Path) -> None:
-    change(project, "params.yaml", "profile", "paper")
+    set_value(project / "params.yaml", "profile", "paper")
     profile = read_params(project).profile
     o, tr = profile.optimisation, profile.tr
     assert (profile.pack.height_px, profile.pack.width_px, profile.pack.threshold) == (1520, 912, 40)

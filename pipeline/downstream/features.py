@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pipeline.allocator import keep_freed_memory
 from pipeline.errors import InputError
 from pipeline.models.two_tower import load_model
 from pipeline.params import by_encoder
@@ -35,6 +36,7 @@ def embed(shards: Path, model_folder: Path, out: Path, batch: dict[str, int], co
         InputError: a GPU is asked for and none is there.
     """
     device = chosen_device(compute)
+    keep_freed_memory()
     model, config = load_model(model_folder)
     model.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # untyped in torch
     parts = []

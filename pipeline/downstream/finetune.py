@@ -12,6 +12,7 @@ from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.allocator import keep_freed_memory
 from pipeline.downstream.features import autocast, chosen_device
 from pipeline.downstream.fit import Schedule, fit, shuffled_batches
 from pipeline.downstream.head import class_weights, zero_head
@@ -83,6 +84,7 @@ def finetune(
         InputError: a GPU is asked for and none is there.
     """
     device, parts = chosen_device(compute), []
+    keep_freed_memory()
     rows = _rows_by_split(cohort, shards, task.label)
     if rows["train"]["grade"].nunique() < 2:
         print(f"warning: {task_name}: one grade only among the training images", file=sys.stderr)

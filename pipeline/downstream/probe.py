@@ -67,12 +67,13 @@ def probe(
     with one_thread():
         for encoder, folder in features.items():
             images = _images(graded, read_features(folder), read_features(transfer_features[encoder]))
+            logistic: dict[bytes, Scores] = {}
             for repeat, fraction in product(settings.seeds, settings.fractions):
                 rows = images.train["patient_id"].isin(drawn[repeat][fraction]).to_numpy()
                 if len(np.unique(images.train_grades[rows])) < 2:
                     print(f"warning: {task_name}: one grade only, fraction {fraction}, seed {repeat}", file=sys.stderr)
                     continue
-                for (method, split), scores in _fit(images, rows, settings, repeat).items():
+                for (method, split), scores in _fit(images, rows, settings, repeat, logistic).items():
                     origin = Origin(task_name, method, encoder, fraction, repeat, split)
                     parts.append(prediction_rows(images.scored[split], scores, origin))
     write_predictions(parts, out)
@@ -98,14 +99,20 @@ def _images(graded: pd.DataFrame, own: pd.DataFrame, other: pd.DataFrame) -> Pro
 
 
 def _fit(
-    images: ProbeImages, rows: Bool[np.ndarray, " train"], settings: Probe, seed: int
+    images: ProbeImages,
+    rows: Bool[np.ndarray, " train"],
+    settings: Probe,
+    seed: int,
+    logistic: dict[bytes, Scores],
 ) -> dict[tuple[str, str], Float[np.ndarray, " _"]]:
-    """Scores of both probes by (method, split), fitted on the given training rows."""
+    """Scores of both probes by (method, split), fitted on the given training rows.
+
+    logistic keeps those of `lp` by training rows: with all patients they are the same for every seed.
+    """
     train, grades = images.train_features[rows], images.train_grades[rows]
-    methods = {
-        "lp": _logistic(images, train, grades, settings.c_grid),
-        "lp_paper": _paper(images, train, grades, settings, seed),
-    }
+    if rows.tobytes() not in logistic:
+        logistic[rows.tobytes()] = _logistic(images, train, grades, settings.c_grid)
+    methods = {"lp": logistic[rows.tobytes()], "lp_paper": _paper(images, train, grades, settings, seed)}
     return {(method, split): scores for method, splits in methods.items() for split, scores in splits.items()}
 
 

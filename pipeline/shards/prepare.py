@@ -19,8 +19,13 @@ def prepare(
     """Prepares one crop: grey scale, threshold, then size; never mirrored.
 
     The threshold is taken on the frame scale (0 at frame_low, 255 at frame_high) and applied before resizing. The
-    image is stored on the scale of settings.grey: `stored` puts breast_low at 0 and breast_high at 255, `frame` is
-    the paper's literal 8-bit min-max of the displayed frame. Grey values are rounded once, at the end.
+    image is stored on the scale of settings.grey: `stored` puts breast_low at 0 and settings.headroom times the way to
+    breast_high at 255, `frame` is the paper's literal 8-bit min-max of the displayed frame. Grey values are rounded
+    once, at the end.
+
+    Headroom: calcifications are the brightest thousandths of a breast, so that a scale ending at a percentile cuts
+    them off, and a scale ending at the maximum would depend on whether there are any
+    (bench/results/grey_scale.json).
 
     Args:
         crop: Display values.
@@ -35,7 +40,7 @@ def prepare(
 
     Source: method.md, rows `image`, `which grey scale the 40 refers to`, `pixels < 40`, `resize`, `flips`.
     """
-    low, high = (breast_low, breast_high) if settings.grey == "stored" else (frame_low, frame_high)
+    low, high = _scale(frame_low, frame_high, breast_low, breast_high, settings)
     if not (frame_high > frame_low and high > low):
         raise ValueError(f"empty grey scale: frame {frame_low} to {frame_high}, {settings.grey} {low} to {high}")
     grey = np.clip((np.arange(int(crop.max()) + 1, dtype=np.float64) - low) * (255 / (high - low)), 0, 255)
@@ -45,6 +50,15 @@ def prepare(
     resized = fit(grey.astype(np.float32)[crop], settings.height_px, settings.width_px)
     prepared: UInt8[np.ndarray, "height_px width_px"] = np.rint(resized).astype(np.uint8)
     return prepared
+
+
+def _scale(
+    frame_low: float, frame_high: float, breast_low: float, breast_high: float, settings: Pack
+) -> tuple[float, float]:
+    """The display values that become 0 and 255."""
+    if settings.grey == "frame":
+        return frame_low, frame_high
+    return breast_low, breast_low + settings.headroom * (breast_high - breast_low)
 
 
 def _stretch(

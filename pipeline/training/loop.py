@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from pipeline.allocator import keep_freed_memory
 from pipeline.models.two_tower import save_model
 from pipeline.sections import Augment, Compute, Optimisation, Pretrain, Tr
 from pipeline.training.batch import Batch, ahead, collate, epoch_batches
@@ -70,6 +71,7 @@ def pretrain(
 
 def train_rank(recipe: Recipe) -> None:
     """One rank's run from the newest checkpoint to the end; the first rank writes."""
+    keep_freed_memory()
     training = prepare(recipe)
     training.restore()
     curve = training.folder / "history.csv"

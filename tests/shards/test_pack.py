@@ -23,6 +23,7 @@ SETTINGS = Pack(
     width_px=32,
     resize="stretch",
     grey="stored",
+    headroom=1.0,
     threshold=40,
     threshold_use="zero",
     shards=4,

@@ -10,7 +10,7 @@ SCALES = {"frame_low": 100.0, "frame_high": 610.0, "breast_low": 200.0, "breast_
 
 def settings(**changes) -> Pack:
     plain = dict(preparation="mv_mlm", height_px=32, width_px=32, resize="stretch", grey="stored", threshold=40)
-    return Pack(**{**plain, "threshold_use": "zero", "shards": 1, **changes})
+    return Pack(**{**plain, "headroom": 1.0, "threshold_use": "zero", "shards": 1, **changes})
 
 
 def blocks(values: list[list[int]], side: int = 32) -> np.ndarray:
@@ -28,6 +28,12 @@ def test_stored_scale_by_hand() -> None:
     image = prepare(blocks([[179, 240], [455, 600]]), **SCALES, settings=settings())
     assert image.dtype == np.uint8
     assert corners(image) == [0, 40, 255, 255]
+
+
+def test_headroom_keeps_what_is_brighter_than_the_breast_s_percentile() -> None:
+    # 255 lies at 200 + 1.5 * 255 = 582.5: (v - 200) / 1.5, and 500 and 560 stay apart.
+    image = prepare(blocks([[200, 455], [500, 560]]), **SCALES, settings=settings(headroom=1.5))
+    assert corners(image) == [0, 170, 200, 240]
 
 
 def test_frame_scale_by_hand() -> None:

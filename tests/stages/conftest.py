@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from ruamel.yaml import YAML
 
 from pipeline.tables import SHARD, TEXT_KEYS, TEXT_STATES, write_table
+from tests.yaml_file import edit_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 HEIGHT_PX, WIDTH_PX = 64, 64
@@ -40,13 +40,6 @@ def shrink(profile: dict[str, Any]) -> None:
     profile["text"]["max_tokens"] = 8
     profile["optimisation"].update(checkpoint_steps=2, epochs={"default": 4})
     profile["optimisation"]["batch"] = {"default": {"mv_clip_tr": 4}}
-
-
-def edit_yaml(file: Path, edit: Any) -> None:
-    yaml = YAML()
-    content = yaml.load(file)
-    edit(content)
-    yaml.dump(content, file)
 
 
 def environment(project: Path, scratch: str = "scratch") -> dict[str, str]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from ruamel.yaml import YAML
 
 from pipeline.cohorts.phantom import write_archive
+from tests.yaml_file import set_value
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,7 +21,7 @@ def project(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     set_profile(
-        tmp_path, ["archives", "screening"], {"adapter": "table", "root": "archive", "patients": None, "columns": {}}
+        tmp_path, "archives.screening", {"adapter": "table", "root": "archive", "patients": None, "columns": {}}
     )
     return tmp_path
 
@@ -33,15 +33,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def set_profile(project: Path, keys: list[str], value: object) -> None:
-    yaml = YAML()
-    file = project / "conf/profile/demo.yaml"
-    content = yaml.load(file)
-    place = content
-    for key in keys[:-1]:
-        place = place[key]
-    place[keys[-1]] = value
-    yaml.dump(content, file)
+def set_profile(project: Path, key: str, value: object) -> None:
+    set_value(project / "conf/profile/demo.yaml", key, value)
 
 
 def run_stage(project: Path, stage: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -89,7 +82,7 @@ def test_a_dicom_that_is_a_text_file(project: Path, archive: Path) -> None:
     up_to_catalog(project, archive)
     victim = sorted((project / "archive").rglob("*.dcm"))[0]
     victim.write_text("this is not an image\n" * 50)
-    set_profile(project, ["ingest", "max_rejected_fraction"], 0.0)
+    set_profile(project, "ingest.max_rejected_fraction", 0.0)
     assert run_stage(project, "catalog", "screening", "raw", "catalog").returncode == 0
     result = run_stage(project, "ingest", "raw", "catalog", "crops")
     assert_one_screen_error(result, "not", "DICOM", "1 of", "max_rejected_fraction")
@@ -98,7 +91,7 @@ def test_a_dicom_that_is_a_text_file(project: Path, archive: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["pretrain", "finetune", "embed"])
 def test_a_gpu_profile_without_a_gpu(project: Path, stage: str) -> None:
-    set_profile(project, ["compute", "device"], "cuda")
+    set_profile(project, "compute.device", "cuda")
     arguments = {
         "pretrain": ["a", "b", "c", "d"],
         "finetune": ["mass_vindr", "a", "b", "c", "d"],
@@ -118,5 +111,5 @@ def test_a_misspelt_key_stops_before_any_work(project: Path) -> None:
 
 
 def test_an_unset_variable_in_a_root(project: Path) -> None:
-    set_profile(project, ["archives", "screening", "root"], "${NO_SUCH_VARIABLE_SET}")
+    set_profile(project, "archives.screening.root", "${NO_SUCH_VARIABLE_SET}")
     assert_one_screen_error(run_stage(project, "acquire", "screening", "raw"), "screening", "NO_SUCH_VARIABLE_SET")
