@@ -67,7 +67,7 @@ def check(data: Path, adapter: str) -> None:
     assert sorted(rows["image_id"]) == sorted(cohort["image_id"])
     assert images.shape == (len(cohort), 64, 40)
     assert ((images > 0).mean(axis=(1, 2)) > 0.1).all()  # a breast fills part of every image
-    assert (images.max(axis=(1, 2)) > 200).all()
+    assert (images.max(axis=(1, 2)) > 160).all()  # the 99.5th percentile is 204 before the image is reduced
     training = cohort[cohort["split"] == "train"]
     known = {"table": ["mass", "malignant", "years_followed"], "vindr": ["mass", "density"], "rsna": ["malignant"]}
     assert training[known[adapter]].notna().all().all()
