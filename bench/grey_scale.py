@@ -10,19 +10,17 @@ import json
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pipeline.models.two_tower import load_model
+from pipeline.downstream.feature_table import feature_matrix, read_features
+from pipeline.downstream.features import embed
 from pipeline.params import Params, read_params
 from pipeline.sections import Pack
-from pipeline.shards.read import iterate
 from pipeline.shards.write import pack
 
 RESULT = Path("bench/results/grey_scale.json")
@@ -31,16 +29,13 @@ FOLDS, C = 5, 1e-3
 
 
 def features(params: Params, settings: Pack) -> pd.DataFrame:
-    """Rows of the shards with the initial encoder's pooled features."""
-    model, _ = load_model(Path("models/initial"))
-    parts = []
-    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        shards, cohort = Path(folder), Path("data/cohort/vindr")
-        pack(Path("data/crops/vindr"), cohort, shards, settings, SPLITS, params.profile.compute.workers)
-        for rows, images in iterate(shards, SPLITS, 32):
-            pooled = model.image(torch.from_numpy(images)[:, None]).backbone.numpy()
-            parts.append(rows[["image_id", "patient_id"]].assign(backbone=list(pooled)))
-    return pd.concat(parts, ignore_index=True)
+    """The initial encoder's features (tables.FEATURES) of images packed with these settings."""
+    profile = params.profile
+    with tempfile.TemporaryDirectory() as folder:
+        shards, out = Path(folder, "shards"), Path(folder, "features")
+        pack(Path("data/crops/vindr"), Path("data/cohort/vindr"), shards, settings, SPLITS, profile.compute.workers)
+        embed(shards, Path("models/initial"), out, profile.downstream.embed_batch, profile.compute)
+        return read_features(out)
 
 
 def cross_validated_auc(rows: pd.DataFrame, label: str) -> float:
@@ -52,7 +47,7 @@ def cross_validated_auc(rows: pd.DataFrame, label: str) -> float:
     model = make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=1000))
     scores = cross_val_predict(
         model,
-        np.stack(joined["backbone"].to_list()),
+        feature_matrix(joined, "backbone"),
         truth,
         groups=joined["patient_id"].to_numpy(str),
         cv=GroupKFold(FOLDS),
