@@ -23,7 +23,7 @@ from pipeline.params import Params, read_params
 from pipeline.tables import PREDICTIONS, SEALED, read_table
 from pipeline.training.loop import pretrain
 
-SEEDS = (104, 105, 106)
+SEEDS = (107, 108, 109)
 TASKS = ("mass_vindr", "calcification_vindr")
 RESULT = Path("bench/results/learning.json")
 RESAMPLES = 2000

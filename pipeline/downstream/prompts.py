@@ -3,42 +3,44 @@
 # label -> grade -> sentences; {side} is the laterality of the image itself, `left` or `right`.
 Ensembles = dict[str, dict[int, list[str]]]
 
-# Reports open with the side and then state findings (pipeline/reports/template.py).
+# Reports open with the side and then state every finding and the category (pipeline/reports/template.py, and the LLM's
+# habit). A prompt that leaves a fact out lies far from all of them: prompts are whole reports, and what else they say
+# is the same on both sides of the question.
 OPENING = "Mammogram of the {side} breast."
+OPENINGS = (OPENING, "The {side} breast is shown.")
+MASS = (
+    ("No mass is seen.", "There is no mass.", "No mass is present."),
+    ("A mass is seen.", "There is a mass.", "A mass is present."),
+)
+CALCIFICATION = (
+    ("No calcifications are seen.", "There are no calcifications.", "No calcifications are present."),
+    ("Calcifications are seen.", "There are calcifications.", "Calcifications are present."),
+)
+# ACR BI-RADS Atlas, 5th edition: assessment categories.
+ASSESSMENTS = (
+    "BI-RADS category 1, negative.",
+    "BI-RADS category 2, benign.",
+    "BI-RADS category 3, probably benign.",
+    "BI-RADS category 4, suspicious.",
+    "BI-RADS category 5, highly suggestive of malignancy.",
+)
+
+
+def _whole_reports(mass: tuple[int, ...], calcification: tuple[int, ...]) -> list[str]:
+    """Every report with these findings (0 absent, 1 present), in three wordings and with every category."""
+    return [
+        f"{opening} {MASS[m][wording]} {CALCIFICATION[c][wording]} {assessment}"
+        for opening in OPENINGS
+        for m in mass
+        for c in calcification
+        for wording in range(len(MASS[0]))
+        for assessment in ASSESSMENTS
+    ]
+
 
 OWN: Ensembles = {
-    "mass": {
-        0: [
-            f"{OPENING} No mass is seen.",
-            f"{OPENING} There is no mass.",
-            f"{OPENING} No mass is present.",
-            "No mass is seen in the {side} breast.",
-            "There is no mass in the {side} breast.",
-        ],
-        1: [
-            f"{OPENING} A mass is seen.",
-            f"{OPENING} There is a mass.",
-            f"{OPENING} A mass is present.",
-            "A mass is seen in the {side} breast.",
-            "There is a mass in the {side} breast.",
-        ],
-    },
-    "calcification": {
-        0: [
-            f"{OPENING} No calcifications are seen.",
-            f"{OPENING} There are no calcifications.",
-            f"{OPENING} No calcifications are present.",
-            "No calcifications are seen in the {side} breast.",
-            "There are no calcifications in the {side} breast.",
-        ],
-        1: [
-            f"{OPENING} Calcifications are seen.",
-            f"{OPENING} There are calcifications.",
-            f"{OPENING} Calcifications are present.",
-            "Calcifications are seen in the {side} breast.",
-            "There are calcifications in the {side} breast.",
-        ],
-    },
+    "mass": {present: _whole_reports((present,), (0, 1)) for present in (0, 1)},
+    "calcification": {present: _whole_reports((0, 1), (present,)) for present in (0, 1)},
     # Malignancy is not a word of the reports; the assessment is (ACR BI-RADS Atlas, 5th edition: categories 1 and 2
     # against 4 and 5).
     "malignant": {
@@ -60,14 +62,7 @@ OWN: Ensembles = {
         2: [f"{OPENING} The breast is heterogeneously dense."],
         3: [f"{OPENING} The breast is extremely dense."],
     },
-    # ACR BI-RADS Atlas, 5th edition: assessment categories.
-    "birads": {
-        1: [f"{OPENING} BI-RADS category 1, negative."],
-        2: [f"{OPENING} BI-RADS category 2, benign."],
-        3: [f"{OPENING} BI-RADS category 3, probably benign."],
-        4: [f"{OPENING} BI-RADS category 4, suspicious."],
-        5: [f"{OPENING} BI-RADS category 5, highly suggestive of malignancy."],
-    },
+    "birads": {grade: [f"{OPENING} {words}"] for grade, words in enumerate(ASSESSMENTS, start=1)},
 }
 
 # Mammo-CLIP's zero-shot prompts (method.md, Mammo-CLIP).
