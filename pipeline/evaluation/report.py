@@ -24,6 +24,7 @@ from pipeline.sections import Run
 __all__ = ["EvaluationInputs", "evaluate"]
 
 TEMPLATE = Path(__file__).parent / "report.html.template"
+STYLE = Path(__file__).parent / "page.css"
 SAMPLES = 6  # two rows of three on a wide screen
 # Anchor -> title, in the order of the page.
 SECTIONS = {
@@ -86,6 +87,7 @@ def render(metrics: dict[str, Any], run: Run, inputs: EvaluationInputs, figures:
         method=classes.METHOD_NAMES[metrics["method"]],
         encoder=metrics["encoder"],
         profile=run.profile,
+        style=STYLE.read_text(),
         navigation="".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in SECTIONS.items()),
         sections="".join(section(anchor, title, *blocks[anchor]) for anchor, title in SECTIONS.items()),
     )
