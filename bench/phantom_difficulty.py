@@ -58,8 +58,8 @@ class Picture(NamedTuple):
 
 def make_picture(root: Path, path: str, laterality: str, view: str, profile: Profile) -> Picture:
     """The pipeline's own decoding, cropping and preparation of one file."""
-    file = CataloguedFile("image", "patient", laterality, view, path, (root / path).stat().st_size)
-    row = image_row(root, file, profile.ingest.max_px)
+    file = CataloguedFile("image", "patient", laterality, view, path, (root / path).stat().st_size, None)
+    row = image_row(root, file, profile.ingest)
     if row["status"] != "ingested":
         raise ValueError(f"{path}: {row['status']}: {row['reason']}")
     scales = {key: row[key] for key in ("frame_low", "frame_high", "breast_low", "breast_high")}

@@ -13,6 +13,7 @@ from pipeline.sections import Profile, Run, Section, Task
 
 PARAMS_FILE = Path("params.yaml")
 PROFILE_FOLDER = Path("conf/profile")
+SYNTHETIC = ("table", "vindr", "rsna")  # layouts in which pipeline/cohorts/phantom.py writes archives
 S = TypeVar("S", bound=Section)
 V = TypeVar("V")
 
@@ -143,6 +144,11 @@ def _check_profile(params: Params) -> None:
     for cohort, archive in profile.archives.items():
         if (archive.root is None) == (archive.patients is None):
             raise InputError(f"{file}: archives.{cohort}: give either root (a real archive) or patients (synthetic)")
+        if archive.patients is not None and archive.adapter not in SYNTHETIC:
+            raise InputError(
+                f"{file}: archives.{cohort}.adapter: {archive.adapter} has no synthetic archive; give its root, or take"
+                f" one of {', '.join(SYNTHETIC)}"
+            )
     if profile.compute.device == "cpu" and profile.compute.precision != "fp32":
         raise InputError(f"{file}: compute.precision: {profile.compute.precision} on a CPU; allowed: fp32")
     tables: dict[str, Mapping[str, object]] = {

@@ -15,11 +15,16 @@ def scratch_root() -> Path:
     """$PIPELINE_SCRATCH, or `.scratch` of the main checkout (queued experiments run in a copy under .dvc/tmp/exps)."""
     if named := os.environ.get("PIPELINE_SCRATCH"):
         return Path(named).resolve()
+    return main_checkout() / ".scratch"
+
+
+def main_checkout() -> Path:
+    """The folder that the user cloned, also from within the copy of a queued experiment."""
     here = Path.cwd().resolve()
     for parent in (here, *here.parents):
         if parent.name == "exps" and parent.parent.name == "tmp" and parent.parent.parent.name == ".dvc":
-            return parent.parents[2] / ".scratch"
-    return here / ".scratch"
+            return parent.parents[2]
+    return here
 
 
 def scratch_folder(

@@ -10,6 +10,17 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Label = Literal["mass", "calcification", "malignant", "density", "birads"]
 Annotation = Literal["density", "birads", "mass", "calcification", "age_band", "implant", "vendor"]
 Method = Literal["mv_clip_tr", "mv_clip", "clip_tr", "clip"]
+Adapter = Literal["table", "vindr", "rsna", "embed", "cbis_ddsm", "cmmd", "inbreast"]
+# What can be wrong with an archive (pipeline/cohorts/problems.py says what becomes of each record).
+ProblemKind = Literal[
+    "row_without_file", "file_without_row", "duplicate_image", "patient_in_two_splits", "unknown_value",
+    "contradiction", "row_without_image", "unreadable_folder",
+]  # fmt: skip
+# Why an image may be left out, told by its tags (pipeline/dicom/header.py) or by its dataset's tables.
+Exclusion = Literal[
+    "not_mammography", "for_processing", "tomosynthesis", "multi_frame", "synthetic_2d", "implant_displaced",
+    "magnification", "spot_compression", "partial_view", "specimen", "biopsy", "stereo",
+]  # fmt: skip
 
 
 class Section(BaseModel):
@@ -143,27 +154,43 @@ class Run(Section):
 
 
 class Archive(Section):
-    """Where one cohort's files are: a root (path, `${VARIABLE}` allowed), or `patients` synthetic ones."""
+    """Where one cohort's files are, and how they are read.
 
-    adapter: Literal["table", "vindr", "rsna"]
+    Attributes:
+        adapter: The dataset's layout.
+        root: The archive's folder (path, `${VARIABLE}` allowed), or null for a synthetic archive.
+        patients: Number of synthetic patients, or null for a real archive.
+        columns: Canonical name -> the table's column (adapter table only); "" where there is none.
+        extra: Further columns that reports may speak of (adapter table only); categories, no free text.
+        identifiers: `published` keeps the ids of a dataset that was published under pseudonyms; `keyed` replaces
+            every id by a keyed hash and encrypts the paths (pipeline.dicom.pseudonyms.py).
+        fatal: Kinds of problem that stop the run instead of being counted.
+    """
+
+    adapter: Adapter
     root: str | None
     patients: Annotated[int, Field(ge=4)] | None
     columns: dict[str, str]
+    extra: list[str]
+    identifiers: Literal["published", "keyed"]
+    fatal: list[ProblemKind]
 
 
 class Compute(Section):
-    """Device, numeric precision, decoding processes, and ranks of the trainer."""
+    """Device, numeric precision, decoding processes and where they run, and ranks of the trainer."""
 
     device: Literal["cpu", "cuda"]
     precision: Literal["fp32", "bf16", "fp16"]
     workers: PositiveInt
+    backend: Literal["local", "ray"]
     processes: PositiveInt
 
 
 class Ingest(Section):
-    """The longest side of a stored crop, and the share of rejected files that stops a run."""
+    """The longest side of a stored crop, which images are left out, and the share of rejects that stops a run."""
 
     max_px: Annotated[int, Field(ge=64)]
+    exclude: list[Exclusion]
     max_rejected_fraction: Annotated[float, Field(ge=0, le=1)]
 
 

@@ -44,7 +44,10 @@ _LABELS = [
     ("years_followed", pa.float32()),
 ]
 
-# catalog -> ingest, filter. One row per image that the dataset's own tables name.
+# catalog -> ingest, filter. One row per image that the dataset's own tables name and whose file exists.
+# path: relative to the archive's root, encrypted where the archive's identifiers are keyed.
+# exclusion: why the dataset's own tables say the image is no ordinary view (a value of sections.Exclusion), or null.
+# extra: further annotations that reports may speak of, as a JSON object with sorted keys, or null.
 # mass, calcification, malignant: seen in (or, where the dataset annotates breasts, of the breast in) this image.
 # years_to_cancer, years_followed: per exam, counted from the exam; null where the dataset has no follow-up.
 CATALOG = pa.schema(
@@ -55,12 +58,45 @@ CATALOG = pa.schema(
         *_KNOWN_BEFORE_READING,
         *_LABELS,
         ("source_split", pa.string()),
+        ("exclusion", pa.string()),
+        ("extra", pa.string()),
+    ]
+)
+
+# catalog -> whoever studies lesions. One row per finding that the dataset marks in an image; image_id as in CATALOG.
+# kind: in the dataset's own words; pathology: malignant or benign where a biopsy told; box: in pixels of the full
+# frame, null where the dataset marks none. pipeline/dicom/geometry.py maps boxes to the crop and back.
+FINDINGS = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("kind", pa.string()),
+        ("birads", pa.int8()),
+        ("pathology", pa.string()),
+        ("top_px", pa.float32()),
+        ("left_px", pa.float32()),
+        ("height_px", pa.float32()),
+        ("width_px", pa.float32()),
+    ]
+)
+
+# catalog -> evaluate. What is wrong with the archive: see pipeline/cohorts/problems.py.
+PROBLEMS = pa.schema(
+    [
+        ("kind", pa.string()),
+        ("place", pa.string()),
+        ("records", pa.int64()),
+        ("examples", pa.list_(pa.string())),
     ]
 )
 
 # ingest -> filter, pack_*. One row per catalogued file, whatever became of it.
 # status: ingested, excluded (with reason) or rejected (with reason). Pixel boxes are (top, left, height, width)
-# in the pixels of the full frame; crop is unsigned 16-bit, compressed by `codec`, size height_px x width_px.
+# in the pixels of the full frame; crop is unsigned 16-bit, compressed by `codec`, size height_px x width_px, its
+# pixels square; never mirrored. chest_wall: the side of the frame on which it lies. spacing_mm: distance of two rows of
+# the frame; crop_spacing_mm: of two pixels of the crop. scale_rows, scale_columns: crop pixels per frame pixel
+# (pipeline/dicom/geometry.py maps positions). voi: which VOI transformation was applied, out of how many.
+# laterality, view: as catalogued, else as the tags say; flag: what a person should look at, separated by `;`.
+# thumbnail: the whole frame as a small 8-bit PNG, so small (3 mm a pixel) that text in it cannot be read.
 # frame_low, frame_high: least and greatest display value of the whole frame; breast_low, breast_high: the 0.5 and
 # 99.5 percentile inside the breast; all on the grey scale of the stored crop.
 CROPS = pa.schema(
@@ -79,12 +115,18 @@ CROPS = pa.schema(
         ("box_left_px", pa.int32()),
         ("box_height_px", pa.int32()),
         ("box_width_px", pa.int32()),
+        ("scale_rows", pa.float64()),
+        ("scale_columns", pa.float64()),
         ("spacing_mm", pa.float32()),
+        ("crop_spacing_mm", pa.float32()),
+        ("chest_wall", pa.string()),
+        ("voi", pa.string()),
         ("frame_low", pa.float32()),
         ("frame_high", pa.float32()),
         ("breast_low", pa.float32()),
         ("breast_high", pa.float32()),
         ("flag", pa.string()),
+        ("thumbnail", pa.binary()),
         ("laterality", pa.string()),
         ("view", pa.string()),
         ("manufacturer", pa.string()),
@@ -117,6 +159,7 @@ ANNOTATIONS = pa.schema(
         ("birads", pa.int8()),
         ("mass", pa.bool_()),
         ("calcification", pa.bool_()),
+        ("extra", pa.string()),
     ]
 )
 

@@ -10,7 +10,8 @@ from pipeline.params import read_params
 
 def main(raw: str, catalog: str, out: str) -> None:
     params = read_params()
-    ingest(archive_root(Path(raw)), Path(catalog), Path(out), params.profile.ingest, params.profile.compute.workers)
+    compute = params.profile.compute
+    ingest(archive_root(Path(raw)), Path(catalog), Path(out), params.profile.ingest, compute.workers, compute.backend)
 
 
 if __name__ == "__main__":

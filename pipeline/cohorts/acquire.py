@@ -3,8 +3,10 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import cast
 
 from pipeline.cohorts.phantom import write_archive
+from pipeline.cohorts.phantom_population import Adapter as Synthetic
 from pipeline.cohorts.source import SOURCE_FILE, SYNTHETIC_FOLDER, existing_folder
 from pipeline.sections import Archive
 
@@ -25,7 +27,9 @@ def acquire(cohort: str, archive: Archive, seed: int, out: Path) -> None:
     if archive.root is not None:
         existing_folder(cohort, archive.root)
     if archive.patients is not None:
-        write_archive(archive.adapter, archive.patients, cohort_seed(cohort, seed), out / SYNTHETIC_FOLDER)
+        write_archive(
+            cast(Synthetic, archive.adapter), archive.patients, cohort_seed(cohort, seed), out / SYNTHETIC_FOLDER
+        )
     source = {"adapter": archive.adapter, "root": archive.root}
     (out / SOURCE_FILE).write_text(json.dumps(source, indent=1) + "\n")
 

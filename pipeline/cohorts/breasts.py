@@ -1,5 +1,7 @@
 """Merges the images of each breast into one row of annotations: unknown stays unknown, seen once is seen."""
 
+import json
+
 import pandas as pd
 
 # ACR BI-RADS by concern. 0 asks for more images of something seen: more than 3 (watch), less than 4 (biopsy).
@@ -10,10 +12,11 @@ def merge_breasts(images: pd.DataFrame, age_band_years: int) -> pd.DataFrame:
     """One row per breast (tables.ANNOTATIONS) from one row per image (tables.COHORT).
 
     mass, calcification, implant: union over the images (see merge_findings). density: the densest; birads: of the
-    most concern; age and vendor: of the first image that tells. views: the distinct views, such as `CC+MLO`.
+    most concern; age, vendor and each extra annotation: of the first image that tells. views: the distinct views, such
+    as `CC+MLO`.
 
     Args:
-        images: Images of known side and view.
+        images: Images of known side and view, with the catalog's column extra.
         age_band_years: Width of an age band, in years.
     """
     images = images.sort_values(["breast_id", "image_id"])
@@ -27,6 +30,7 @@ def merge_breasts(images: pd.DataFrame, age_band_years: int) -> pd.DataFrame:
         views=grouped["view"].agg(lambda views: "+".join(sorted(set(views)))),
         density=grouped["density"].max(),
         birads=grouped["birads"].max().map(dict(enumerate(BIRADS_BY_CONCERN))).astype("Int8"),
+        extra=ranked.groupby("breast_id", sort=True)["extra"].agg(merge_extra).astype(pd.StringDtype()),
         **{name: merge_findings(ranked[name], ranked["breast_id"]) for name in ("implant", "mass", "calcification")},
     )
     return merged.reset_index()
@@ -42,6 +46,18 @@ def merge_findings(seen: pd.Series, breast_id: pd.Series) -> pd.Series:
     yes = seen.fillna(False).astype(bool).groupby(breast_id).any()
     some_unknown = seen.isna().groupby(breast_id).any()
     return yes.astype(pd.BooleanDtype()).mask(~yes & some_unknown)
+
+
+def merge_extra(cells: pd.Series) -> str | None:
+    """Extra annotations of one breast's images (JSON objects or null): each from the first image that has it.
+
+    >>> merge_extra(pd.Series(['{"site": "2"}', None, '{"site": "3", "subtype": "luminal"}']))
+    '{"site": "2", "subtype": "luminal"}'
+    """
+    merged: dict[str, str] = {}
+    for cell in cells.dropna():
+        merged = json.loads(cell) | merged
+    return json.dumps(merged, sort_keys=True) if merged else None
 
 
 def age_bands(age_years: pd.Series, width_years: int) -> pd.Series:

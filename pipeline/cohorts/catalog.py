@@ -1,62 +1,125 @@
-"""Reads one archive with its dataset's adapter and writes the canonical table of its images."""
+"""Reads one archive with its dataset's adapter and writes the canonical tables of its images, findings and problems."""
 
+import os
+import stat
 import sys
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline.cohorts.adapters import rsna, table, vindr
+from pipeline.cohorts.adapters import cbis_ddsm, cmmd, embed, inbreast, rsna, table, vindr
+from pipeline.cohorts.problems import Problems, sentence
+from pipeline.dicom.pseudonyms import encrypted, site_key, with_pseudonyms
 from pipeline.errors import InputError
 from pipeline.sections import Archive
-from pipeline.tables import CATALOG, write_table
+from pipeline.tables import CATALOG, FINDINGS, PROBLEMS, write_table
 
-_ADAPTERS = {"table": table.read, "vindr": vindr.read, "rsna": rsna.read}
-_SHOWN = 3
+_ADAPTERS = {
+    "table": table.read,
+    "vindr": vindr.read,
+    "rsna": rsna.read,
+    "embed": embed.read,
+    "cbis_ddsm": cbis_ddsm.read,
+    "cmmd": cmmd.read,
+    "inbreast": inbreast.read,
+}
+# What may be a mammogram; other files beside the images (tables, licences) are nobody's loss.
+IMAGE_SUFFIXES = (".dcm", ".dicom", ".png", ".tif", ".tiff", ".pgm", ".jpg", ".jpeg")
 
 
 def catalog(cohort: str, archive: Archive, root: Path, out: Path) -> None:
-    """Writes out/images.parquet (tables.CATALOG), sorted by image_id.
+    """Writes images.parquet (tables.CATALOG), findings.parquet (FINDINGS) and problems.parquet (PROBLEMS) into out.
 
     Args:
         cohort: Name of the cohort.
-        archive: Which adapter reads it, and how its columns are called.
+        archive: Its entry in the profile.
         root: The archive's folder.
         out: Folder to write.
 
     Raises:
-        InputError: the root is empty, a table is missing or wrong, an image is named twice, or no file exists.
+        InputError: the root is empty, a table is missing, no file exists, or a problem is one of archive.fatal.
     """
     if not root.is_dir() or not any(root.iterdir()):
         raise InputError(f"archives.{cohort}.root: expected a folder with the dataset, found nothing; check the path")
-    rows = _ADAPTERS[archive.adapter](root, archive.columns)
-    if (twice := rows["image_id"].duplicated()).any():
-        named = rows["image_id"][twice].iloc[0]
-        raise InputError(
-            f"{cohort}: image {named}: expected one row per image, found {(rows['image_id'] == named).sum()}"
-            f" ({int(twice.sum())} rows repeat an image); keep one row of each"
-        )
-    rows = _existing(rows.assign(cohort=cohort), root, cohort).sort_values("image_id")
-    write_table(rows, out / "images.parquet", CATALOG)
+    problems = Problems(quoting=archive.identifiers == "published")
+    images, findings, others = _ADAPTERS[archive.adapter](root, archive, problems)
+    images = images.assign(cohort=cohort, size_bytes=_sizes(images["path"], others, root, archive, problems))
+    if archive.identifiers == "keyed":
+        images, findings = (with_pseudonyms(rows, site_key()) for rows in (images, findings))
+    images = _one_split(_unique(_existing(images, cohort, problems), problems), problems).sort_values("image_id")
+    for problem in problems.found:
+        print(f"{cohort}: {sentence(problem)}", file=sys.stderr)
+    problems.refuse(cohort, archive.fatal)
+    findings = findings[findings["image_id"].isin(images["image_id"])].sort_values(["image_id", "kind", "top_px"])
+    write_table(images, out / "images.parquet", CATALOG)
+    write_table(findings, out / "findings.parquet", FINDINGS)
+    write_table(problems.table(), out / "problems.parquet", PROBLEMS)
 
 
-def _existing(rows: pd.DataFrame, root: Path, cohort: str) -> pd.DataFrame:
-    """Adds size_bytes and leaves out rows without a file, saying how many on stderr."""
-    sizes = pd.Series([_size(root / path) for path in rows["path"]], index=rows.index, dtype="Int64")
-    missing = rows.loc[sizes.isna(), "path"]
-    examples = ", ".join(missing.head(_SHOWN))
-    if len(missing) == len(rows):
-        raise InputError(
-            f"{cohort}: none of the {len(rows)} files that the table names exists under the root; expected for"
-            f" example {examples}; check that the root is right and the download complete"
-        )
-    if len(missing):
-        print(f"{cohort}: {len(missing)} of {len(rows)} files are missing, left out: {examples}", file=sys.stderr)
-    return rows.assign(size_bytes=sizes)[sizes.notna()]
+def _sizes(paths: pd.Series, others: frozenset[str], root: Path, archive: Archive, problems: Problems) -> pd.Series:
+    """Size of each file in bytes, null where there is none; files that no table accounts for are a problem."""
+    found = _image_files(root, problems)
+    strangers = sorted(found.keys() - set(paths) - others)
+    keyed = archive.identifiers == "keyed"  # a path may hold a name or a date
+    problems.note("file_without_row", "image files", [encrypted(site_key(), p) if keyed else p for p in strangers])
+    return paths.map(lambda path: found[path] if path in found else _size(root / path)).astype("Int64")
+
+
+def _image_files(root: Path, problems: Problems) -> dict[str, int]:
+    """Size of every image file below the root by its relative path; folders that cannot be read are a problem."""
+    unreadable: list[OSError] = []
+    sizes: dict[str, int] = {}
+    entered = set()
+    for folder, below, names in os.walk(root, onerror=unreadable.append, followlinks=True):
+        place = os.stat(folder)
+        if (place.st_dev, place.st_ino) in entered:  # a link that leads back up
+            below.clear()
+            continue
+        entered.add((place.st_dev, place.st_ino))
+        below.sort()  # of two links to one folder, always the same is entered
+        for name in names:
+            size = _size(Path(folder, name)) if name.lower().endswith(IMAGE_SUFFIXES) else None
+            if size is not None:
+                sizes[Path(folder, name).relative_to(root).as_posix()] = size
+    problems.note("unreadable_folder", "folders below the root", [type(error).__name__ for error in unreadable])
+    return sizes
 
 
 def _size(file: Path) -> int | None:
     """Size in bytes, or None where there is no file."""
     try:
-        return file.stat().st_size if file.is_file() else None
-    except OSError:
+        found = file.stat()
+    except (OSError, ValueError):
         return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+def _existing(images: pd.DataFrame, cohort: str, problems: Problems) -> pd.DataFrame:
+    """Leaves out rows without a file.
+
+    Raises:
+        InputError: no file exists.
+    """
+    missing = images["size_bytes"].isna()
+    if missing.all():
+        raise InputError(
+            f"{cohort}: none of the {len(images)} files that the table names exists under the root; expected for"
+            f" example {', '.join(images['path'].head(3))}; check that the root is right and the download complete"
+        )
+    problems.note("row_without_file", "rows of the tables", images.loc[missing, "image_id"])
+    return images[~missing]
+
+
+def _unique(images: pd.DataFrame, problems: Problems) -> pd.DataFrame:
+    """Keeps the first row of every image."""
+    repeated = images["image_id"].duplicated()
+    problems.note("duplicate_image", "rows of the tables", images.loc[repeated, "image_id"])
+    return images[~repeated]
+
+
+def _one_split(images: pd.DataFrame, problems: Problems) -> pd.DataFrame:
+    """Moves patients of two source splits to test as a whole, so that no training split ever sees a test patient."""
+    splits = images.groupby("patient_id")["source_split"].nunique(dropna=False)
+    torn = splits.index[splits > 1]
+    problems.note("patient_in_two_splits", "the dataset's own split", torn)
+    return images.assign(source_split=images["source_split"].mask(images["patient_id"].isin(torn), "test"))

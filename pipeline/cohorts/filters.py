@@ -47,8 +47,9 @@ def filter_cohort(
     Raises:
         InputError: no image is left.
     """
-    catalogued = read_table(catalog / "images.parquet", CATALOG)
-    kept, flow = apply_in_order(catalogued, _conditions(catalogued, read_outcomes(crops), settings.exclude_implants))
+    outcomes = read_outcomes(crops)
+    catalogued = with_tags(read_table(catalog / "images.parquet", CATALOG), outcomes)
+    kept, flow = apply_in_order(catalogued, _conditions(catalogued, outcomes, settings.exclude_implants))
     if kept.empty:
         raise InputError(
             f"filter: expected images after all exclusions, found none; {_last_loss(flow)};"
@@ -58,21 +59,31 @@ def filter_cohort(
     write_table(flow, cohort_out / "flow.parquet", FLOW)
     write_table(seal(images), cohort_out / "images.parquet", COHORT)
     write_table(images[images["split"] == "test"], sealed_out / "labels.parquet", SEALED)
-    breasts = merge_breasts(images, settings.age_band_years)
+    breasts = merge_breasts(images.assign(extra=kept["extra"]), settings.age_band_years)
     is_test = breasts["split"] == "test"
     write_table(breasts[~is_test], annotations_out / "development.parquet", ANNOTATIONS)
     write_table(breasts[is_test], annotations_out / "test.parquet", ANNOTATIONS)
 
 
 def read_outcomes(crops: Path) -> pd.DataFrame:
-    """status and reason (its code, without details) by image_id, of every file that ingest met; no pixels are read."""
-    names = ["image_id", "status", "reason"]
+    """What ingest found out about every file it met, by image_id; no pixels are read.
+
+    Columns: status; reason (its code, without details); laterality and view, of the catalog or else of the tags.
+    """
+    names = ["image_id", "status", "reason", "laterality", "view"]
     parts = [pq.read_table(part, columns=names).to_pandas() for part in sorted(crops.glob("part-*.parquet"))]
     if not parts:
         raise ValueError(f"{crops}: no part-*.parquet; run ingest first")
     rows: pd.DataFrame = pd.concat(parts).astype(pd.StringDtype()).set_index("image_id")
     rows["reason"] = rows["reason"].str.partition(":")[0]
     return rows
+
+
+def with_tags(catalogued: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
+    """The catalog with side and view from the DICOM tags where the dataset's tables do not tell."""
+    image = catalogued["image_id"]
+    side, view = (catalogued[name].fillna(image.map(outcomes[name])) for name in ("laterality", "view"))
+    return catalogued.assign(laterality=side, view=view, breast_id=catalogued["exam_id"] + "-" + side)
 
 
 def seal(images: pd.DataFrame) -> pd.DataFrame:

@@ -4,12 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+from pydicom import Dataset
 
-from pipeline.dicom.crop import breast_percentiles, crop_breast, find_breast
+from pipeline.dicom.crop import LOW_CONTRAST, Box, breast_percentiles, crop_breast, crop_size, find_breast, thumbnail
 from pipeline.dicom.deidentify import UnusableFileError, read_allowed, silenced
+from pipeline.dicom.frame import Frame, first_look, second_look
 from pipeline.dicom.header import Header, header_flags, read_header
-from pipeline.dicom.pixels import display_values
+from pipeline.dicom.pixels import WHITE, grey_table
+from pipeline.dicom.plain_image import is_plain, plain_frame, plain_header
 from pipeline.dicom.store import CODEC, Row, encode_crop
+from pipeline.sections import Exclusion, Ingest
 from pipeline.tables import CROPS
 
 # Quantiles that stand for the darkest and the brightest tissue: see CROPS in tables.py.
@@ -22,19 +26,20 @@ class CataloguedFile:
 
     image_id: str
     patient_id: str
-    laterality: str
-    view: str
+    laterality: str | None
+    view: str | None
     path: str
     size_bytes: int
+    exclusion: Exclusion | None
 
 
-def image_row(root: Path, file: CataloguedFile, max_px: int) -> Row:
+def image_row(root: Path, file: CataloguedFile, settings: Ingest) -> Row:
     """Decodes, crops and compresses one file. Never raises for a bad file: it becomes a rejected row.
 
     Args:
         root: Folder of the archive.
         file: The file's entry in the catalog.
-        max_px: Longest side of the stored crop.
+        settings: Section `ingest` of the profile.
 
     Returns:
         A row of CROPS. `reason` is `code` or `code: detail`, in words of this package only: the text of a foreign
@@ -43,7 +48,7 @@ def image_row(root: Path, file: CataloguedFile, max_px: int) -> Row:
     cv2.setNumThreads(1)  # one process per core already
     try:
         with silenced():
-            return _row(root, file, max_px)
+            return _row(root, file, settings)
     except UnusableFileError as rejection:
         return rejected_row(file, str(rejection))
     except Exception as error:
@@ -55,36 +60,66 @@ def rejected_row(file: CataloguedFile, reason: str) -> Row:
     return _empty_row(file) | {"status": "rejected", "reason": reason}
 
 
-def _row(root: Path, file: CataloguedFile, max_px: int) -> Row:
+def _row(root: Path, file: CataloguedFile, settings: Ingest) -> Row:
     """The row of a file that can be read."""
     path = root / file.path
     if path.is_file() and path.stat().st_size != file.size_bytes:
         raise UnusableFileError(f"size: {path.stat().st_size} bytes, the catalog says {file.size_bytes}")
-    dataset = read_allowed(path)
-    header = read_header(dataset)
+    if file.exclusion in settings.exclude:
+        return _empty_row(file) | {"status": "excluded", "reason": file.exclusion}
+    dataset = None if is_plain(path) else read_allowed(path)
+    header = plain_header(path) if dataset is None else read_header(dataset)
     row = _empty_row(file) | _header_columns(header)
+    row |= {"laterality": file.laterality or header.laterality, "view": file.view or header.view}
     flags = header_flags(header, file.laterality, file.view)
-    if header.exclusion:
-        return row | {"status": "excluded", "reason": header.exclusion, "flag": ";".join(flags) or None}
-    frame = display_values(dataset)
+    if reason := next((reason for reason in header.exclusions if reason in settings.exclude), None):
+        return row | {"status": "excluded", "reason": reason, "flag": ";".join(flags) or None}
+    frame, box, size, voi = _plain(path, settings) if dataset is None else _dicom(dataset, header, settings)
+    flags += [box.flag] if box.flag else []
+    cropped = _crop_columns(frame, box, size, header)
+    flags += ["low_contrast"] if cropped["breast_high"] - cropped["breast_low"] < LOW_CONTRAST * WHITE else []
+    return row | cropped | {"voi": voi, "flag": ";".join(flags) or None}
+
+
+def _dicom(dataset: Dataset, header: Header, settings: Ingest) -> tuple[Frame, Box, tuple[int, int], str]:
+    """The frame at the size its crop needs, the breast's box, the crop's size, and the VOI transformation."""
+    table = grey_table(dataset)
+    look = first_look(dataset, table.values)
+    box = find_breast(look)
+    size = crop_size(box, header.aspect, settings.max_px)
+    needed = max(size[0] / box.height, size[1] / box.width)
+    return second_look(look, dataset, table.values, needed), box, size, table.voi
+
+
+def _plain(path: Path, settings: Ingest) -> tuple[Frame, Box, tuple[int, int], str]:
+    """The same of an image without tags."""
+    frame = plain_frame(path)
     box = find_breast(frame)
-    crop = crop_breast(frame, box, max_px)
-    breast_low, breast_high = breast_percentiles(frame, box, BREAST_SHARES)
-    return row | {
+    return frame, box, crop_size(box, 1.0, settings.max_px), "none"
+
+
+def _crop_columns(frame: Frame, box: Box, size: tuple[int, int], header: Header) -> Row:
+    """The crop, its geometry and its grey statistics."""
+    low, high = breast_percentiles(frame, box, BREAST_SHARES)
+    return {
         "status": "ingested",
-        "crop": encode_crop(crop),
+        "crop": encode_crop(crop_breast(frame, box, size)),
         "codec": CODEC,
-        "height_px": crop.shape[0],
-        "width_px": crop.shape[1],
+        "height_px": size[0],
+        "width_px": size[1],
         "box_top_px": box.top,
         "box_left_px": box.left,
         "box_height_px": box.height,
         "box_width_px": box.width,
-        "frame_low": float(frame.min()),
-        "frame_high": float(frame.max()),
-        "breast_low": breast_low,
-        "breast_high": breast_high,
-        "flag": ";".join(flags + ([box.flag] if box.flag else [])) or None,
+        "scale_rows": size[0] / box.height,
+        "scale_columns": size[1] / box.width,
+        "crop_spacing_mm": header.spacing_mm and header.spacing_mm * box.height / size[0],
+        "chest_wall": box.chest_wall,
+        "frame_low": float(frame.low),
+        "frame_high": float(frame.high),
+        "breast_low": low,
+        "breast_high": high,
+        "thumbnail": thumbnail(box, low, high),
     }
 
 

@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, UInt16
+from jaxtyping import Bool, Float32
 
 from pipeline.dicom.deidentify import UnusableFileError
 
@@ -28,17 +28,17 @@ Mask = Bool[np.ndarray, "height width"]
 Grey = Float32[np.ndarray, "height width"]
 
 
-def breast_outline(
-    frame: UInt16[np.ndarray, "frame_height frame_width"],
-) -> tuple[Mask, tuple[int, int, int, int], bool]:
+def breast_outline(reduced: Grey, low: int, high: int) -> tuple[Mask, tuple[int, int, int, int], bool, bool]:
     """Finds the breast: the largest component that touches the chest-wall side, borders and labels left out.
 
     Args:
-        frame: Display values, air dark.
+        reduced: The frame reduced to REDUCED_PX, display values, air dark.
+        low: Least display value of the frame.
+        high: Greatest display value of the frame.
 
     Returns:
         The breast on the reduced copy; its rows and columns there (first row, row after the last, first column,
-        column after the last); whether it touches the chest-wall side.
+        column after the last); whether it touches the chest-wall side; whether that is the right side.
 
     Raises:
         UnusableFileError: all pixels are equal, or no component is brighter than the background.
@@ -46,7 +46,9 @@ def breast_outline(
     Source: MV-MLM, image preprocessing (threshold, Sobel edges, connected components); measurements.md, finding the
         breast, for what real films need on top. The chest-wall side is made the left one first.
     """
-    grey = reduced_grey(frame)
+    if low == high:
+        raise UnusableFileError("blank: all pixels have one value")
+    grey = np.asarray((reduced - low) * np.float32(255 / (high - low)))
     threshold = _threshold(grey)
     mirrored = _chest_wall_is_right(grey >= threshold)
     if mirrored:
@@ -59,23 +61,12 @@ def breast_outline(
     if mirrored:
         mask = np.ascontiguousarray(mask[:, ::-1])
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return mask, (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1), touches
+    return mask, (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1), touches, mirrored
 
 
 def without_padding(mask: Mask) -> Mask:
     """The outline without the surroundings that breast_outline leaves around the breast."""
     return np.asarray(cv2.erode(mask.astype(np.uint8), _PAD), dtype=bool)
-
-
-def reduced_grey(frame: UInt16[np.ndarray, "frame_height frame_width"]) -> Grey:
-    """The frame reduced by area to REDUCED_PX, its least and greatest value mapped to 0 and 255."""
-    low, high = int(frame.min()), int(frame.max())
-    if low == high:
-        raise UnusableFileError("blank: all pixels have one value")
-    scale = min(1.0, REDUCED_PX / max(frame.shape))
-    height, width = (max(1, round(side * scale)) for side in frame.shape)
-    small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray((small.astype(np.float32) - low) * np.float32(255 / (high - low)))
 
 
 def _threshold(grey: Grey) -> float:

@@ -1,13 +1,30 @@
-"""Turns the stored values of one file into display values: modality LUT, VOI LUT, MONOCHROME1 undone, 16 bits."""
+"""Turns stored values into display values: modality LUT, VOI LUT, MONOCHROME1 undone, 16 bits."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import UInt16
 from pydicom import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
+from pipeline.dicom.decode import check_pixels, stored_values
 from pipeline.dicom.deidentify import UnusableFileError
 
 WHITE = 65535  # the display scale: 0 is black (air), 65535 white (dense tissue)
+FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+
+
+@dataclass(frozen=True)
+class GreyTable:
+    """Display value of every word that can be stored.
+
+    Attributes:
+        values: Display values, indexed by the stored word read as an unsigned integer.
+        voi: Which VOI transformation: `lut 1 of 2`, `LINEAR window 1 of 3`, or `none`.
+    """
+
+    values: UInt16[np.ndarray, " words"]
+    voi: str
 
 
 def display_values(dataset: Dataset) -> UInt16[np.ndarray, "height width"]:
@@ -17,68 +34,83 @@ def display_values(dataset: Dataset) -> UInt16[np.ndarray, "height width"]:
     before a window), and the range those steps can produce, a property of the header and not of the pixels, is
     mapped linearly onto 0..65535: the VOI LUT's or the window's output range, or without them the range of
     BitsStored after the modality step. MONOCHROME1, or a Presentation LUT Shape INVERSE (C.11.6), is then undone.
+    Padding (C.7.5.1.1.2) becomes black.
 
     Raises:
         UnusableFileError: no pixel data, of the wrong length, not 8 or 16 bits of one sample, or not decodable.
     """
-    pixels = _stored_values(dataset)
+    return np.asarray(grey_table(dataset).values[stored_values(dataset)])
+
+
+def grey_table(dataset: Dataset) -> GreyTable:
+    """The display value of every word, so that pydicom's LUTs run on 65,536 numbers, not on a frame.
+
+    A word holds the value in BitsStored bits below and including HighBit; what lies beside them (old overlays,
+    PS3.5 8.1.2 of 2004) is ignored, and the sign is that of PixelRepresentation.
+
+    Raises:
+        UnusableFileError: the header promises no grey image of 8 or 16 bits, or a LUT cannot be applied.
+    """
+    check_pixels(dataset)
     try:
-        table = _grey_table(dataset, pixels.dtype)
+        return _grey_table(dataset)
     except Exception as error:
         raise UnusableFileError(f"grey_values: {type(error).__name__} while applying the modality or VOI LUT") from None
-    unsigned = np.dtype(f"u{pixels.dtype.itemsize}")
-    return np.asarray(table[pixels.view(unsigned)])
 
 
-def _stored_values(dataset: Dataset) -> np.ndarray:
-    """Decodes with pydicom (the reference decoder of this project), after checking what the header promises."""
-    if "PixelData" not in dataset or not dataset.PixelData:
-        raise UnusableFileError("no_pixels: there is no pixel data; the file is cut short or holds no image")
-    if dataset.get("SamplesPerPixel", 1) != 1 or dataset.PhotometricInterpretation not in (
-        "MONOCHROME1",
-        "MONOCHROME2",
-    ):
-        raise UnusableFileError("photometric: expected one MONOCHROME1 or MONOCHROME2 sample per pixel")
-    if dataset.get("BitsAllocated") not in (8, 16):
-        raise UnusableFileError("depth: expected 8 or 16 bits allocated per pixel")
-    _check_length(dataset)
-    try:
-        pixels = np.asarray(dataset.pixel_array)
-    except Exception as error:
-        raise UnusableFileError(f"decode: {type(error).__name__} while decoding the pixels") from None
-    if pixels.shape != (dataset.Rows, dataset.Columns):
-        raise UnusableFileError(f"decode: {pixels.shape} pixels decoded, {(dataset.Rows, dataset.Columns)} declared")
-    return pixels
-
-
-def _check_length(dataset: Dataset) -> None:
-    """Uncompressed pixel data must fill the frame exactly, but for a byte of padding (PS3.5 8.1.1)."""
-    if dataset.file_meta.TransferSyntaxUID.is_compressed:
-        return
-    expected = dataset.Rows * dataset.Columns * dataset.BitsAllocated // 8
-    if len(dataset.PixelData) != expected + expected % 2:
-        raise UnusableFileError(f"pixel_length: {len(dataset.PixelData)} bytes of pixels, {expected} expected")
-
-
-def _grey_table(dataset: Dataset, stored: np.dtype) -> UInt16[np.ndarray, " values"]:
-    """The display value of every value that can be stored, so that pydicom's LUTs run on 65536 numbers, not a frame.
-
-    Returns:
-        Display values, indexed by the bits of the stored value read as an unsigned integer.
-    """
-    values = np.arange(2 ** (8 * stored.itemsize), dtype=f"u{stored.itemsize}").view(stored)
-    if not dataset.get("VOILUTFunction"):
-        dataset.pop("VOILUTFunction", None)  # type 3: empty means absent, and pydicom refuses an empty one
+def _grey_table(dataset: Dataset) -> GreyTable:
+    values = word_values(dataset)
     low, high = _output_range(dataset)
-    if _has_lut(dataset, "VOILUTSequence") and dataset.VOILUTSequence[0].LUTDescriptor[2] == 8:
-        dataset.VOILUTSequence[0].LUTDescriptor[2] = (
-            16  # pydicom 3.0 keeps indices in the LUT's depth: they wrap at 256
-        )
+    _mend(dataset)
     grey = apply_voi_lut(apply_modality_lut(values, dataset), dataset, index=0).astype(np.float64)
     share = np.clip((grey - low) / (high - low), 0, 1)
     if dataset.PhotometricInterpretation == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
         share = 1 - share
-    return np.asarray(np.rint(share * WHITE), dtype=np.uint16)
+    padding = _padding(dataset)
+    if padding is not None:
+        share[(values >= padding[0]) & (values <= padding[1])] = 0
+    return GreyTable(np.rint(share * WHITE).astype(np.uint16), _voi(dataset))
+
+
+def word_values(dataset: Dataset) -> np.ndarray:
+    """The stored value that every word of BitsAllocated bits stands for, int16 or unsigned."""
+    bits, allocated = dataset.BitsStored, dataset.BitsAllocated
+    words = np.arange(2**allocated, dtype=np.int64)
+    values = (words >> (dataset.HighBit + 1 - bits)) & (2**bits - 1)
+    if dataset.PixelRepresentation:
+        values -= (values >> (bits - 1)) << bits
+    typed: np.ndarray = values.astype(f"{'i' if dataset.PixelRepresentation else 'u'}{allocated // 8}")
+    return typed
+
+
+def _mend(dataset: Dataset) -> None:
+    """Two places where pydicom 3.0 is stricter or narrower than the standard."""
+    if not dataset.get("VOILUTFunction"):
+        dataset.pop("VOILUTFunction", None)  # type 3: empty means absent, and pydicom refuses an empty one
+    if _has_lut(dataset, "VOILUTSequence") and dataset.VOILUTSequence[0].LUTDescriptor[2] == 8:
+        dataset.VOILUTSequence[0].LUTDescriptor[2] = 16  # pydicom keeps indices in the LUT's depth: they wrap at 256
+
+
+def _padding(dataset: Dataset) -> tuple[int, int] | None:
+    """Least and greatest stored value of padding (PS3.3 C.7.5.1.1.2), or None."""
+    first = dataset.get("PixelPaddingValue")
+    if first is None:
+        return None
+    last = dataset.get("PixelPaddingRangeLimit")
+    low, high = sorted((int(first), int(first if last is None else last)))
+    return low, high
+
+
+def _voi(dataset: Dataset) -> str:
+    """Which VOI transformation is applied, out of how many."""
+    if _has_lut(dataset, "VOILUTSequence"):
+        return f"lut 1 of {len(dataset.VOILUTSequence)}"
+    centre = dataset.get("WindowCenter")
+    if None in (centre, dataset.get("WindowWidth")):
+        return "none"
+    function = dataset.get("VOILUTFunction", "LINEAR")
+    windows = 1 if isinstance(centre, int | float | str) else len(centre)
+    return f"{function if function in FUNCTIONS else 'other'} window 1 of {windows}"
 
 
 def _output_range(dataset: Dataset) -> tuple[float, float]:

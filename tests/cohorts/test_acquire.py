@@ -12,12 +12,17 @@ from pipeline.sections import Archive
 
 
 def _real(root: str) -> Archive:
-    return Archive(adapter="vindr", root=root, patients=None, columns={})
+    return Archive(adapter="vindr", root=root, patients=None, columns={}, extra=[], identifiers="published", fatal=[])
 
 
 def test_a_synthetic_archive_is_written_beside_its_source(tmp_path: Path) -> None:
     out = tmp_path / "screening"
-    acquire("screening", Archive(adapter="table", root=None, patients=4, columns={}), 1, out)
+    acquire(
+        "screening",
+        Archive(adapter="table", root=None, patients=4, columns={}, extra=[], identifiers="published", fatal=[]),
+        1,
+        out,
+    )
     assert json.loads((out / "source.json").read_text()) == {"adapter": "table", "root": None}
     assert sorted(p.name for p in out.iterdir()) == ["archive", "source.json"]
     assert archive_root(out) == out / "archive"

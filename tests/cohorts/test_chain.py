@@ -19,6 +19,7 @@ from pipeline.tables import CATALOG, COHORT, FLOW, SHARD, SPLITS, read_table
 
 PATIENTS = 20
 SEED = 5
+INGEST = Ingest(max_px=200, exclude=[], max_rejected_fraction=0.05)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -27,14 +28,16 @@ def run_chain(adapter: str, raw: Path, data: Path) -> None:
     run, profile = read_params(ROOT)
     outs = {name: data / name for name in ("catalog", "crops", "cohort", "sealed", "annotations", "shards")}
     catalog("demo", archive_of(adapter), archive_root(raw), outs["catalog"])
-    ingest(archive_root(raw), outs["catalog"], outs["crops"], Ingest(max_px=200, max_rejected_fraction=0.05), 1)
+    ingest(archive_root(raw), outs["catalog"], outs["crops"], INGEST, 1)
     filter_cohort(*list(outs.values())[:5], run.filter, SEED)
     small = Pack(**{**profile.pack.model_dump(), "height_px": 64, "width_px": 40, "shards": 3})
     pack(outs["crops"], outs["cohort"], outs["shards"], small, SPLITS, 1)
 
 
 def archive_of(adapter: str) -> Archive:
-    return Archive(adapter=adapter, root=None, patients=PATIENTS, columns={})
+    return Archive(
+        adapter=adapter, root=None, patients=PATIENTS, columns={}, extra=[], identifiers="published", fatal=[]
+    )
 
 
 @pytest.mark.parametrize("adapter", ["table", "vindr", "rsna"])

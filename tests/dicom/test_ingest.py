@@ -2,6 +2,7 @@
 
 import os
 import signal
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,10 @@ from pipeline.dicom.image import CataloguedFile, rejected_row
 from pipeline.dicom.ingest import ingest, ingest_missing
 from pipeline.dicom.store import decode_crop, part_of
 from pipeline.errors import InputError
-from pipeline.sections import Ingest
+from pipeline.sections import Exclusion, Ingest
 from pipeline.tables import CROPS, read_table
 
-SETTINGS = Ingest(max_px=200, max_rejected_fraction=1.0)
+SETTINGS = Ingest(max_px=200, exclude=list(get_args(Exclusion)), max_rejected_fraction=1.0)
 
 
 @pytest.fixture(autouse=True)
@@ -27,13 +28,13 @@ def scratch(tmp_path, monkeypatch):
 @pytest.fixture
 def decoded(monkeypatch):
     """Names of the files whose pixels are decoded in this process."""
-    names, display_values = [], image_module.display_values
+    names, grey_table = [], image_module.grey_table
 
     def spy(dataset):
         names.append(os.path.basename(dataset.filename))
-        return display_values(dataset)
+        return grey_table(dataset)
 
-    monkeypatch.setattr(image_module, "display_values", spy)
+    monkeypatch.setattr(image_module, "grey_table", spy)
     return names
 
 
@@ -133,7 +134,7 @@ def test_resuming_decodes_only_what_is_missing(tmp_path, archive, mammogram, bre
     ingest(root, catalog, tmp_path / "three", SETTINGS, workers=1)
     assert decoded == ["a1.dcm"], "a file that changed in place is read again"
     decoded.clear()
-    ingest(root, catalog, tmp_path / "four", Ingest(max_px=100, max_rejected_fraction=1.0), workers=1)
+    ingest(root, catalog, tmp_path / "four", SETTINGS.model_copy(update={"max_px": 100}), workers=1)
     assert len(decoded) == 5, "another size of crop is another result"
 
 
@@ -150,11 +151,11 @@ def test_two_runs_write_the_same_bytes(tmp_path, archive, mammogram, breast, mon
 def test_too_many_rejected_files_are_an_input_error(tmp_path, archive, mammogram, breast):
     root, catalog = archive({"good": mammogram(breast()), "bad": b"not an image" * 20})
     with pytest.raises(InputError) as caught:
-        ingest(root, catalog, tmp_path / "out", Ingest(max_px=200, max_rejected_fraction=0.4), workers=1)
+        ingest(root, catalog, tmp_path / "out", SETTINGS.model_copy(update={"max_rejected_fraction": 0.4}), workers=1)
     message = str(caught.value)
-    for part in ("1 of 2 files", "0.4", "not_dicom (1)", "bad (bad.dcm)", "max_rejected_fraction"):
+    for part in ("1 of 2 files", "0.4", "not_dicom (1)", "bad: not_dicom", "max_rejected_fraction"):
         assert part in message
-    ingest(root, catalog, tmp_path / "out", Ingest(max_px=200, max_rejected_fraction=0.5), workers=1)
+    ingest(root, catalog, tmp_path / "out", SETTINGS.model_copy(update={"max_rejected_fraction": 0.5}), workers=1)
 
 
 def test_without_a_catalog(tmp_path, archive):
@@ -163,7 +164,7 @@ def test_without_a_catalog(tmp_path, archive):
 
 
 def test_a_decoder_that_ends_its_process_costs_one_file(tmp_path):
-    files = [CataloguedFile(f"i{n}", "p", "L", "CC", f"i{n}.dcm", 1) for n in range(6)]
+    files = [CataloguedFile(f"i{n}", "p", "L", "CC", f"i{n}.dcm", 1, None) for n in range(6)]
     kept = {file.image_id: tmp_path / "kept" / f"{file.image_id}.arrow" for file in files}
 
     def make_row(file):

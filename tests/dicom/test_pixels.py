@@ -6,10 +6,11 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom import Dataset
+from pydicom.pixels import apply_voi_lut
 from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from pipeline.dicom.deidentify import UnusableFileError
-from pipeline.dicom.pixels import display_values
+from pipeline.dicom.pixels import display_values, grey_table
 
 STORED = np.array([[0, 1000, 2047], [2048, 3000, 4095]], np.uint16)
 
@@ -110,6 +111,54 @@ def test_modality_lut(mammogram):
     assert (shown(mammogram(STORED, ModalityLUTSequence=[table])) == 4095 - STORED).all()
 
 
+def test_overlay_bits_above_the_stored_ones_are_ignored(mammogram):
+    assert (shown(mammogram(STORED | 0xF000)) == shown(mammogram(STORED))).all()
+
+
+def test_high_bit_shifts_the_value(mammogram):
+    high = mammogram((STORED << 4) | 0xF, BitsStored=12, HighBit=15)
+    assert (shown(high) == shown(mammogram(STORED))).all()
+
+
+def test_signed_values_of_twelve_bits_take_their_sign_from_the_stored_bits(mammogram):
+    words = np.array([[0x800, 0xFFF, 0x000], [0x001, 0x7FF, 0xC18]], np.uint16)  # -2048, -1, 0, 1, 2047, -1000
+    assert (shown(mammogram(words, PixelRepresentation=1)) == scaled([-2048, -1, 0, 1, 2047, -1000], -2048, 2047)).all()
+
+
+def test_padding_becomes_black_also_when_inverted(mammogram):
+    padded = mammogram(STORED, PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=0)
+    assert shown(padded).ravel().tolist() == [0, *shown(mammogram(STORED, PhotometricInterpretation="MONOCHROME1"))
+                                              .ravel()[1:].tolist()]  # fmt: skip
+    ranged = mammogram(STORED, PixelPaddingValue=4095, PixelPaddingRangeLimit=3000)
+    assert shown(ranged).ravel().tolist()[-2:] == [0, 0] and shown(ranged)[0, 2] > 0
+
+
+def test_which_voi_transformation_is_recorded(mammogram):
+    assert grey_table(mammogram(STORED)).voi == "none"
+    assert grey_table(mammogram(STORED, WindowCenter="2000", WindowWidth="1000")).voi == "LINEAR window 1 of 1"
+    three = {"WindowCenter": ["2000", "1", "2"], "WindowWidth": ["1000", "1", "1"], "VOILUTFunction": "SIGMOID"}
+    assert grey_table(mammogram(STORED, **three)).voi == "SIGMOID window 1 of 3"
+    both = mammogram(STORED, VOILUTSequence=[lut(0, [0, 1], 12), lut(0, [0, 1], 12)], **three)
+    assert grey_table(both).voi == "lut 1 of 2"
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"WindowCenter": ["1500", "9"], "WindowWidth": ["900", "9"]},
+        {"WindowCenter": "1500", "WindowWidth": "900", "VOILUTFunction": "LINEAR_EXACT"},
+        {"WindowCenter": "1500", "WindowWidth": "900", "VOILUTFunction": "SIGMOID"},
+        {"VOILUTSequence": [lut(500, list(range(0, 4096, 4)), 12)]},
+        {"VOILUTSequence": [lut(0, (np.arange(4096) ** 2 // 4096).tolist(), 12)]},
+    ],
+)
+def test_voi_equals_pydicoms_up_to_the_scale(mammogram, attributes):
+    stored = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    expected = apply_voi_lut(stored, mammogram(stored, **attributes), index=0).astype(float)
+    grey = shown(mammogram(stored, **attributes))
+    assert np.abs(grey - np.rint(expected / 4095 * 65535)).max() <= 1
+
+
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLosslessSV1, JPEG2000Lossless, HTJ2KLossless, JPEGLSLossless])
 def test_transfer_syntaxes_decode_alike(mammogram, breast, syntax):
     stored = breast()
@@ -126,6 +175,9 @@ def test_transfer_syntaxes_decode_alike(mammogram, breast, syntax):
         ({"PixelData": b"\0" * 10}, "pixel_length"),
         ({"PixelData": b"\0" * 14}, "pixel_length"),
         ({"WindowCenter": "100", "WindowWidth": "0"}, "grey_values"),
+        ({"BitsStored": 0}, "depth"),
+        ({"BitsStored": 17}, "depth"),
+        ({"HighBit": 3}, "depth"),
     ],
 )
 def test_unusable_pixels_are_named(mammogram, attributes, code):

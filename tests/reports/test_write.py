@@ -59,6 +59,7 @@ def _annotations(file: Path, first: int = 0, breasts: int = 40) -> Path:
             "birads": [1 + n % 5 for n in numbers],
             "mass": [None if n % 7 == 0 else n % 3 == 0 for n in numbers],
             "calcification": [n % 4 == 0 for n in numbers],
+            "extra": None,
         }
     )
     write_table(rows.sample(frac=1, random_state=0), file, ANNOTATIONS)

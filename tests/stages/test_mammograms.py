@@ -45,7 +45,15 @@ def test_real_films_reach_the_shards(tmp_path: Path, monkeypatch: pytest.MonkeyP
     run, profile = read_params(ROOT)
     (tmp_path / "films").mkdir()
     write_films_archive(tmp_path / "films")
-    archive = Archive(adapter="table", root=str(tmp_path / "films"), patients=None, columns={})
+    archive = Archive(
+        adapter="table",
+        root=str(tmp_path / "films"),
+        patients=None,
+        columns={},
+        extra=[],
+        identifiers="published",
+        fatal=[],
+    )
     at = {name: tmp_path / name for name in ("raw", "catalog", "crops", "cohort", "sealed", "annotations")}
     acquire("films", archive, run.seed, at["raw"])
     catalog("films", archive, archive_root(at["raw"]), at["catalog"])

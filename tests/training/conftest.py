@@ -115,7 +115,7 @@ def pretrain_arguments(
             rotation_deg=20.0, translation=[0.001, 0.1], scale=[0.8, 1.2], shear_deg=20.0, elastic_alpha=10.0,
             elastic_sigma=5.0,
         ),
-        "compute": Compute(device="cpu", precision="fp32", workers=2, processes=processes),
+        "compute": Compute(device="cpu", precision="fp32", workers=2, backend="local", processes=processes),
         "text_tokens": TEXT_TOKENS,
     }  # fmt: skip
 

@@ -179,6 +179,6 @@ def test_a_diverging_run_stops(inputs: Path, tmp_path: Path, arguments: Argument
 
 def test_a_gpu_profile_without_a_gpu(inputs: Path, tmp_path: Path, arguments: Arguments, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    given = arguments() | {"compute": Compute(device="cuda", precision="bf16", workers=1, processes=8)}
+    given = arguments() | {"compute": Compute(device="cuda", precision="bf16", workers=1, backend="local", processes=8)}
     with pytest.raises(InputError, match=r"found 0 usable GPUs.*profile: demo"):
         run(inputs, tmp_path / "out", given)

@@ -3,52 +3,52 @@
 Source: https://www.kaggle.com/competitions/rsna-breast-cancer-detection (data page).
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline.cohorts.adapters.csv_cells import breast_ids, read_csv, refuse_columns, unknown
+from pipeline.cohorts.adapters.cells import (
+    Reading,
+    breast_ids,
+    extra_of,
+    no_findings,
+    read_cells,
+    refuse_options,
+    unknown,
+)
+from pipeline.cohorts.problems import Problems
+from pipeline.sections import Archive
 from pipeline.tables import DENSITIES, LATERALITIES
 
 FILE = "train.csv"
+EXTRA = ("site_id", "biopsy", "invasive")  # kept for whoever studies them
 COLUMNS = (
-    "patient_id",
-    "image_id",
-    "laterality",
-    "view",
-    "age",
-    "cancer",
-    "BIRADS",
-    "implant",
-    "density",
-    "machine_id",
-)
+    "patient_id", "image_id", "laterality", "view", "age", "cancer", "BIRADS", "implant", "density", "machine_id",
+    *EXTRA,
+)  # fmt: skip
 # Data page: 0 needs follow-up, 1 negative, 2 normal; given at site 1 only.
 BIRADS = (0, 2)
 # As in the table adapter: wide enough for any person.
 OLDEST_YEARS = 120
 
 
-def read(root: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+def read(root: Path, archive: Archive, problems: Problems) -> Reading:
     """Reads train.csv, which has one exam per patient; views other than CC and MLO keep their names.
 
     Args:
         root: Folder that holds train.csv and train_images/.
-        columns: Must be empty.
-
-    Returns:
-        The columns of tables.CATALOG but cohort and size_bytes, one row per image.
+        archive: Its entry in the profile.
+        problems: Takes what is wrong with the cells.
 
     Raises:
-        InputError: the file or a column is missing, or a cell is out of range.
+        InputError: the file or a column is missing, or a row has no id.
     """
-    refuse_columns(columns, "rsna")
-    table = read_csv(root, FILE, COLUMNS)
+    refuse_options(archive)
+    table = read_cells(root, FILE, COLUMNS, problems)
     patient, image = table.key("patient_id"), table.key("image_id")
     laterality = table.choice("laterality", LATERALITIES)
     index = table.rows.index
-    return pd.DataFrame(
+    images = pd.DataFrame(
         {
             "patient_id": patient,
             "exam_id": patient,
@@ -69,5 +69,8 @@ def read(root: Path, columns: Mapping[str, str]) -> pd.DataFrame:
             "years_to_cancer": unknown(index, "Float64"),
             "years_followed": unknown(index, "Float64"),
             "source_split": unknown(index, "string"),
+            "exclusion": unknown(index, "string"),
+            "extra": extra_of({name: table.text(name) for name in EXTRA}),
         }
     )
+    return Reading(images, no_findings())
