@@ -107,7 +107,7 @@ def count_all(rows: pd.DataFrame, images: pd.DataFrame) -> dict[str, Any]:
     """Counts of files by status, reason, flag and tag; of the kept images by view and side, and density where known."""
     ingested = rows[rows["status"] == "ingested"]
     counts = {name: _counts(rows[name]) for name in ("status", "manufacturer", "photometric", "transfer_syntax")}
-    counts["reason"] = _counts(rows["reason"].dropna().str.partition(":")[0])
+    counts["reason"] = _counts(rows["reason"].dropna().map(lambda reason: str(reason).partition(":")[0]))
     counts["flag"] = _counts(ingested["flags"].explode().dropna())
     counts["voi"] = _counts(ingested["voi"])
     counts["view"] = _counts(images["laterality"] + " " + images["view"])

@@ -71,6 +71,15 @@ def test_counts_are_those_of_the_tables(folders: Path) -> None:
     assert counts["view"] == {"L CC": 30}
 
 
+def test_a_cohort_without_any_trouble(tmp_path: Path, folders: Path) -> None:
+    clean = pd.DataFrame([crop_row(n) for n in range(3)])
+    write_table(clean, folders / "crops" / "part-000.parquet", CROPS)
+    write_table(pd.DataFrame(columns=PROBLEMS.names), folders / "problems.parquet", PROBLEMS)
+    counts = json.loads((run(folders, "clean") / "quality.json").read_text())
+    assert counts["reason"] == counts["flag"] == {} and counts["status"] == {"ingested": 3}
+    assert "Nothing: every row has a file" in (folders / "clean" / "quality.html").read_text()
+
+
 def test_suspicious_images_come_first(folders: Path) -> None:
     page = (run(folders, "one") / "quality.html").read_text()
     places = [page.index(f"i{n:02d}</p>") for n in (0, 1, 2)]
