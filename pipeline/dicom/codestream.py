@@ -2,8 +2,18 @@
 
 SOI, SOC = b"\xff\xd8", b"\xff\x4f"  # how JPEG and JPEG-LS, and JPEG 2000, begin (ITU-T T.81, T.87; T.800)
 SIZ = b"\xff\x51"
+END = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
+JP2_SIGNATURE = b"jP  "  # the type of the first box of a JP2 file (T.800, annex I)
 # Start-of-frame markers of JPEG (T.81 table B.1, without 0xC4 DHT, 0xC8 JPG, 0xCC DAC) and of JPEG-LS (0xF7).
 FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+
+
+def bare_codestream(code: bytes) -> bytes:
+    """A JPEG 2000 code without the JP2 boxes that some writers leave around it (PS3.5 A.4.4 forbids them)."""
+    if code[4:8] != JP2_SIGNATURE:
+        return code
+    start = code.find(SOC + SIZ)
+    return code[start:] if start >= 0 else code
 
 
 def codestream_shape(code: bytes) -> tuple[int, int] | None:

@@ -10,7 +10,7 @@ from pipeline.dicom.frame import Frame
 from pipeline.dicom.outline import REDUCED_PX, breast_outline, without_padding
 
 LARGE, SMALL = 0.9, 0.1  # share of the frame beyond which a box is flagged (measurements.md)
-LOW_CONTRAST = 0.1  # a breast whose tissue spans less of the display range is flagged
+LOW_CONTRAST = 0.1  # a breast whose tissue spans less of the frame's range is flagged
 THUMBNAIL_PX = 96  # of a film of 30 cm: 3 mm a pixel, where letters of 5 mm are two pixels high
 SAMPLE_PIXELS = 250_000  # the 99.5th percentile of a sample this large is within 0.03 % of its rank
 

@@ -1,7 +1,7 @@
 """Decodes the pixels of one single-frame image to stored values: a fast decoder per transfer syntax, pydicom else.
 
 Every entry of FAST is proved bit-equal to pydicom's decoder (tests/dicom/test_decode.py); what a fast decoder cannot
-read goes to pydicom. Speeds are in bench/results/decode.json.
+read goes to pydicom.
 """
 
 import io
@@ -25,16 +25,17 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from pipeline.dicom.codestream import codestream_shape, wavelet_bits
+from pipeline.dicom.codestream import END, bare_codestream, codestream_shape, wavelet_bits
 from pipeline.dicom.deidentify import UnusableFileError
 
 Stored = np.ndarray  # unsigned words of 8 or 16 bits, [height, width], as they lie in the file
 
 
 def _rle(frame: bytes, dataset: Dataset) -> Stored:
-    words = np.frombuffer(
-        imagecodecs.dicomrle_decode(frame, f"<u{dataset.BitsAllocated // 8}"), f"<u{dataset.BitsAllocated // 8}"
-    )
+    """Decodes no more bytes than the header declares; a code that holds more is an error."""
+    kind = f"<u{dataset.BitsAllocated // 8}"
+    declared = dataset.Rows * dataset.Columns * dataset.BitsAllocated // 8
+    words = np.frombuffer(imagecodecs.dicomrle_decode(frame, kind, out=declared), kind)
     return words.reshape(dataset.Rows, dataset.Columns)
 
 
@@ -110,6 +111,8 @@ def check_pixels(dataset: Dataset) -> None:
         "MONOCHROME2",
     ):
         raise UnusableFileError("photometric: expected one MONOCHROME1 or MONOCHROME2 sample per pixel")
+    if int(dataset.get("NumberOfFrames") or 1) > 1:
+        raise UnusableFileError("multi_frame: expected one frame; leave such images out (ingest.exclude)")
     if dataset.get("BitsAllocated") not in (8, 16):
         raise UnusableFileError("depth: expected 8 or 16 bits allocated per pixel")
     bits, high = dataset.get("BitsStored"), dataset.get("HighBit")
@@ -124,10 +127,12 @@ def _uncompressed(dataset: Dataset) -> Stored:
     expected = dataset.Rows * dataset.Columns * dataset.BitsAllocated // 8
     if len(dataset.PixelData) != expected + expected % 2:
         raise UnusableFileError(f"pixel_length: {len(dataset.PixelData)} bytes of pixels, {expected} expected")
-    if dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian:  # 8 bits in OW lie swapped: left to pydicom
+    big = dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
+    if big and dataset.BitsAllocated == 8:  # in OW they lie swapped: left to pydicom
         return _reference(dataset)
-    words = np.frombuffer(dataset.PixelData, f"<u{dataset.BitsAllocated // 8}", dataset.Rows * dataset.Columns)
-    return words.reshape(dataset.Rows, dataset.Columns)
+    order = ">" if big else "<"
+    words = np.frombuffer(dataset.PixelData, f"{order}u{dataset.BitsAllocated // 8}", dataset.Rows * dataset.Columns)
+    return words.astype(words.dtype.newbyteorder("="), copy=False).reshape(dataset.Rows, dataset.Columns)
 
 
 def _decompressed(dataset: Dataset, syntax: str) -> Stored:
@@ -138,8 +143,9 @@ def _decompressed(dataset: Dataset, syntax: str) -> Stored:
             words = np.asarray(FAST[syntax](frame, dataset))
             if words.dtype == np.dtype(f"u{dataset.BitsAllocated // 8}"):
                 return words
-        except Exception:  # noqa: S110 - the reference decoder has the last word
-            pass
+        except Exception:
+            if syntax == RLELossless:  # pydicom's decoder does not stop at the declared size
+                raise
     return _reference(dataset)
 
 
@@ -152,7 +158,12 @@ def _reference(dataset: Dataset) -> Stored:
 def _frame(dataset: Dataset, syntax: str) -> bytes:
     """The one frame's code, after its size, where it names one, was compared with the header's."""
     frame: bytes = get_frame(dataset.PixelData, 0, number_of_frames=1)
-    shape = None if syntax == RLELossless else codestream_shape(frame)
+    if syntax == RLELossless:
+        return frame
+    frame = bare_codestream(frame)
+    if not frame.rstrip(b"\0").endswith(END):
+        raise UnusableFileError("decode: the code is cut short: it does not end with its end marker")
+    shape = codestream_shape(frame)
     if shape is not None and shape != (dataset.Rows, dataset.Columns):
         raise UnusableFileError(f"decode: the code holds {shape} pixels, {(dataset.Rows, dataset.Columns)} declared")
     return frame

@@ -48,7 +48,7 @@ class Frame:
 
 
 def table_lookup(words: Integer[np.ndarray, "h w"], values: UInt16[np.ndarray, " words"]) -> UInt16[np.ndarray, "h w"]:
-    """values[words] by OpenCV: 4 times as fast as NumPy's indexing (bench/results/ingest.json, `lookup`)."""
+    """values[words], by OpenCV where it can: it is several times as fast as NumPy's indexing."""
     if words.dtype != np.uint16 or len(values) != WHITE + 1:
         return np.asarray(values[words])
     return np.asarray(cv2.LUT(words, values))

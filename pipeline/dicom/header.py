@@ -116,6 +116,9 @@ def _spacing(dataset: Dataset) -> tuple[float | None, float]:
 
 def _pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
     """Two positive numbers, or None."""
-    found = attribute(dataset, keyword)
-    values = [float(value) for value in found] if found and not isinstance(found, str) else []
+    try:
+        found = attribute(dataset, keyword)
+        values = [float(value) for value in found] if found and not isinstance(found, str) else []
+    except (TypeError, ValueError):  # an optional attribute that is no pair of numbers counts as absent
+        return None
     return (values[0], values[1]) if len(values) == 2 and min(values) > 0 else None

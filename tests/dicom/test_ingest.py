@@ -11,8 +11,9 @@ from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, JPEGLosslessSV1, RLELos
 
 from pipeline.dicom import image as image_module
 from pipeline.dicom.image import CataloguedFile, rejected_row
-from pipeline.dicom.ingest import ingest, ingest_missing
+from pipeline.dicom.ingest import ingest
 from pipeline.dicom.store import decode_crop, part_of
+from pipeline.dicom.workers import finish_files
 from pipeline.errors import InputError
 from pipeline.sections import Exclusion, Ingest
 from pipeline.tables import CROPS, read_table
@@ -172,7 +173,7 @@ def test_a_decoder_that_ends_its_process_costs_one_file(tmp_path):
             os.kill(os.getpid(), signal.SIGKILL)
         return rejected_row(file, "") | {"status": "ingested", "reason": None}
 
-    rejected = ingest_missing(files, kept, make_row, workers=2)
+    rejected = finish_files(files, kept, make_row, workers=2)
     assert {name: row["reason"].partition(":")[0] for name, row in rejected.items()} == {"i3": "decoder_crash"}
     assert all(path.exists() for name, path in kept.items() if name != "i3")
     assert not list((tmp_path / "kept").glob("*.open"))

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.dicom.image import CataloguedFile, image_row
 from pipeline.dicom.store import decode_crop
@@ -45,17 +46,45 @@ def test_unusable_images_are_named(tmp_path, breast):
     cv2.imwrite(str(tmp_path / "whole.png"), breast())
     whole = (tmp_path / "whole.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[:400])
+    cv2.imwrite(str(tmp_path / "cut.jpg"), (breast() // 16).astype(np.uint8))
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:-2000])
     (tmp_path / "text.png").write_bytes(b"no image")
     (tmp_path / "dicom.png").write_bytes(b"\0" * 128 + b"DICM")
     cv2.imwritemulti(str(tmp_path / "two.tif"), [breast(), breast()])
     reasons = {
         path.name: row_of(path)["reason"].partition(":")[0] for path in tmp_path.iterdir() if path.name != "whole.png"
     }
+    assert reasons.pop("cut.jpg") == "decode"
     assert reasons.pop("cut.png") in ("decode", "not_an_image", "blank", "no_breast")
     assert reasons == {"text.png": "not_an_image", "dicom.png": "not_an_image", "two.tif": "multi_frame"}
 
 
+def test_a_tiff_whose_zero_is_white(tmp_path, breast):
+    dark = breast() * np.uint16(16)
+    Image.fromarray(dark).save(tmp_path / "dark.tif")
+    Image.fromarray(np.uint16(65535) - dark).save(tmp_path / "white.tif", tiffinfo={262: 0})
+    one, two = row_of(tmp_path / "dark.tif"), row_of(tmp_path / "white.tif")
+    assert two["photometric"] == "MONOCHROME1" and one["photometric"] is None
+    assert one["crop"] == two["crop"] and two["flag"] is None and two["chest_wall"] == "left"
+
+
+def test_what_opencv_says_of_a_broken_file_names_no_path(tmp_path, breast, capfd):
+    for suffix in ("pgm", "png", "tif", "jpg"):
+        cv2.imwrite(str(tmp_path / f"ROE_JANE.{suffix}"), (breast() // 16).astype(np.uint8))
+        whole = (tmp_path / f"ROE_JANE.{suffix}").read_bytes()
+        (tmp_path / f"ROE_JANE.{suffix}").write_bytes(whole[: len(whole) * 2 // 3])
+        capfd.readouterr()
+        assert "ROE" not in str(row_of(tmp_path / f"ROE_JANE.{suffix}")["reason"])
+        said = capfd.readouterr()
+        assert "ROE" not in said.out + said.err
+
+
+def test_twelve_bits_in_sixteen_are_no_low_contrast(tmp_path, breast):
+    cv2.imwrite(str(tmp_path / "a.png"), breast())
+    assert row_of(tmp_path / "a.png")["flag"] is None
+
+
 def test_an_image_larger_than_any_mammogram_is_not_decoded(tmp_path, monkeypatch):
     (tmp_path / "huge.pgm").write_bytes(b"P5 60000 60000 255\n" + b"\0" * 100)
-    monkeypatch.setattr(cv2, "imread", lambda *a: pytest.fail("was decoded"))
+    monkeypatch.setattr(cv2, "imdecode", lambda *a: pytest.fail("was decoded"))
     assert row_of(tmp_path / "huge.pgm")["reason"].startswith("too_large:")

@@ -38,7 +38,8 @@ def write_private_archive(root: Path) -> None:
         table.loc[index, "image_path"] = target.as_posix()
     table["exam_id"] = DAY + "-" + table["exam_id"]
     table["patient_id"] = table["patient_id"].map(patients)
-    table.loc[0, "density"], table.loc[1, "view"] = NAME, None
+    table.loc[0, "density"], table.loc[1, "view"], table.loc[3, "view"] = NAME, None, NAME
+    table["vendor"] = f"{NAME} {DAY}"
     table.to_csv(root / "images.csv", index=False)
     (root / f"{NAME}_stray.dcm").write_bytes(b"stray" * 50)
     (root / table.loc[2, "image_path"]).write_bytes(NAME.encode() * 100)

@@ -7,6 +7,8 @@ import pandas as pd
 
 from pipeline.cohorts.adapters.cells import Cells, Reading, breast_ids, extra_of, no_findings, read_cells, unknown
 from pipeline.cohorts.problems import Problems
+from pipeline.dicom.deidentify import known_manufacturer
+from pipeline.dicom.views import named_view
 from pipeline.errors import InputError
 from pipeline.sections import Archive
 from pipeline.tables import DENSITIES, LATERALITIES
@@ -54,6 +56,7 @@ def read(root: Path, archive: Archive, problems: Problems) -> Reading:
     table = _read_renamed(root, archive, problems)
     patient_id = table.key("patient_id")
     exam_id = patient_id + "-" + table.key("exam_id")
+    _refuse_shared_exams(table, patient_id, exam_id)
     laterality = table.choice("laterality", LATERALITIES)
     path = _paths(table)
     rows = pd.DataFrame(
@@ -64,11 +67,11 @@ def read(root: Path, archive: Archive, problems: Problems) -> Reading:
             "breast_id": breast_ids(exam_id, laterality),
             "image_id": path.map(lambda name: re.sub(SUFFIX, "", name).replace("/", "-")),
             "laterality": laterality,
-            "view": table.text("view").str.upper(),
+            "view": _views(table),
             "path": path,
             "age_years": table.number("age", 0, OLDEST_YEARS),
             "implant": table.boolean("implant"),
-            "vendor": table.text("vendor"),
+            "vendor": _vendors(table, archive),
             "mass": table.boolean("mass"),
             "calcification": table.boolean("calcification"),
             "malignant": table.boolean("cancer"),
@@ -102,6 +105,33 @@ def _read_renamed(root: Path, archive: Archive, problems: Problems) -> Cells:
     required = [*(name for name in (*KEYS, *OPTIONAL) if name not in absent), *archive.extra]
     table = read_cells(root, file, required, problems, named)
     return table._replace(rows=table.rows.assign(**{name: "" for name in absent}))
+
+
+def _refuse_shared_exams(table: Cells, patient_id: pd.Series, exam_id: pd.Series) -> None:
+    """Raises an InputError if ids of two patients join to one exam: their breasts would be merged."""
+    shared = patient_id.groupby(exam_id).transform("nunique") > 1
+    if shared.any():
+        raise InputError(
+            f"{table.file}: line {int(shared.to_numpy(dtype=bool).argmax()) + 2}, columns patient_id and exam_id:"
+            " expected ids that stay apart when they are joined by a hyphen; found two patients with one exam"
+            f" ({int(shared.sum())} such rows); take the hyphens out of one of the two"
+        )
+
+
+def _views(table: Cells) -> pd.Series:
+    """CC, MLO or the name of another view; anything else is noted, and left to the file's tags."""
+    words = table.text("view").str.upper()
+    views = words.map(lambda word: named_view(word) if pd.notna(word) else pd.NA).astype(pd.StringDtype())
+    table.note(words.notna() & views.isna(), "view", "CC, MLO or the name of another view, or empty")
+    return views
+
+
+def _vendors(table: Cells, archive: Archive) -> pd.Series:
+    """The machines as the table writes them; of a private archive, whose cells may hold anything, known makers only."""
+    cells = table.text("vendor")
+    if archive.identifiers == "published":
+        return cells
+    return cells.map(lambda name: known_manufacturer(name) if pd.notna(name) else pd.NA).astype(pd.StringDtype())
 
 
 def _paths(table: Cells) -> pd.Series:

@@ -251,3 +251,16 @@ def test_the_catalog_takes_it(tmp_path: Path) -> None:
     assert cells(rows, "size_bytes") == [7] * 4
     assert cells(rows, "birads") == [1, None, 0, 6]
     assert pd.read_parquet(tmp_path / "out" / "problems.parquet").empty
+
+
+def test_words_of_the_view_are_understood_or_noted(tmp_path: Path) -> None:
+    content = TABLE.replace(",mlo,", ",LMLO,", 1).replace(",ML,", ",ROE JANE,", 1)
+    (rows, _, _), problems = read_text(tmp_path, content)
+    assert cells(rows, "view") == ["CC", "MLO", "CC", None]
+    assert [(p.kind, p.records) for p in problems if "column view" in p.place] == [("unknown_value", 1)]
+
+
+def test_two_patients_with_one_exam_are_refused(tmp_path: Path) -> None:
+    content = TABLE.replace("8,1,0,", "007-1,2,0,", 1).replace("007,2,1460,", "007,1-2,1460,", 1)
+    with pytest.raises(InputError, match=r"line 4, columns patient_id and exam_id: .*two patients with one exam"):
+        read_text(tmp_path, content)
