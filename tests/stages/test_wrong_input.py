@@ -20,9 +20,8 @@ def project(tmp_path: Path) -> Path:
     """An empty project whose `screening` cohort is a real archive in the folder `archive`."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
-    set_profile(
-        tmp_path, "archives.screening", {"adapter": "table", "root": "archive", "patients": None, "columns": {}}
-    )
+    known = {"columns": {}, "extra": [], "identifiers": "published", "fatal": ["unknown_value"]}
+    set_profile(tmp_path, "archives.screening", {"adapter": "table", "root": "archive", "patients": None, **known})
     return tmp_path
 
 
