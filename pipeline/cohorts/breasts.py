@@ -20,20 +20,27 @@ def merge_breasts(images: pd.DataFrame, age_band_years: int) -> pd.DataFrame:
         age_band_years: Width of an age band, in years.
     """
     images = images.sort_values(["breast_id", "image_id"])
-    concern = {grade: rank for rank, grade in enumerate(BIRADS_BY_CONCERN)}
-    ranked = images.assign(
-        birads=images["birads"].map(concern).astype("Int8"), age_band=age_bands(images["age_years"], age_band_years)
-    )
+    ranked = images.assign(age_band=age_bands(images["age_years"], age_band_years))
     grouped = ranked.groupby("breast_id", sort=True)
     first = grouped[["cohort", "patient_id", "exam_id", "split", "laterality", "age_band", "vendor"]].first()
     merged = first.assign(
         views=grouped["view"].agg(lambda views: "+".join(sorted(set(views)))),
         density=grouped["density"].max(),
-        birads=grouped["birads"].max().map(dict(enumerate(BIRADS_BY_CONCERN))).astype("Int8"),
+        birads=merge_birads(ranked["birads"], ranked["breast_id"]),
         extra=ranked.groupby("breast_id", sort=True)["extra"].agg(merge_extra).astype(pd.StringDtype()),
         **{name: merge_findings(ranked[name], ranked["breast_id"]) for name in ("implant", "mass", "calcification")},
     )
     return merged.reset_index()
+
+
+def merge_birads(birads: pd.Series, owner: pd.Series) -> pd.Series:
+    """The category of most concern of each owner (breast, image); null where none is known.
+
+    >>> merge_birads(pd.Series([3, 0, None, 2], dtype="Int8"), pd.Series(["a", "a", "b", "c"])).tolist()
+    [0, <NA>, 2]
+    """
+    concern = birads.map({grade: rank for rank, grade in enumerate(BIRADS_BY_CONCERN)}).astype("Int8")
+    return concern.groupby(owner).max().map(dict(enumerate(BIRADS_BY_CONCERN))).astype("Int8")
 
 
 def merge_findings(seen: pd.Series, breast_id: pd.Series) -> pd.Series:

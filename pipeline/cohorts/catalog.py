@@ -1,6 +1,5 @@
 """Reads one archive with its dataset's adapter and writes the canonical tables of its images, findings and problems."""
 
-import os
 import stat
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ import pandas as pd
 
 from pipeline.cohorts.adapters import cbis_ddsm, cmmd, embed, inbreast, rsna, table, vindr
 from pipeline.cohorts.problems import Problems, sentence
+from pipeline.cohorts.tree import files_below
 from pipeline.dicom.pseudonyms import encrypted, is_encrypted, site_key, with_pseudonyms
 from pipeline.errors import InputError
 from pipeline.sections import Archive
@@ -68,21 +68,9 @@ def _sizes(paths: pd.Series, others: frozenset[str], root: Path, archive: Archiv
 def _image_files(root: Path, problems: Problems) -> dict[str, int]:
     """Size of every image file below the root by its relative path; folders that cannot be read are a problem."""
     unreadable: list[OSError] = []
-    sizes: dict[str, int] = {}
-    entered = set()
-    for folder, below, names in os.walk(root, onerror=unreadable.append, followlinks=True):
-        place = os.stat(folder)
-        if (place.st_dev, place.st_ino) in entered:  # a link that leads back up
-            below.clear()
-            continue
-        entered.add((place.st_dev, place.st_ino))
-        below.sort()  # of two links to one folder, always the same is entered
-        for name in names:
-            size = _size(Path(folder, name)) if name.lower().endswith(IMAGE_SUFFIXES) else None
-            if size is not None:
-                sizes[Path(folder, name).relative_to(root).as_posix()] = size
+    sizes = {file: _size(file) for file in files_below(root, IMAGE_SUFFIXES, unreadable.append)}
     problems.note("unreadable_folder", "folders below the root", [type(error).__name__ for error in unreadable])
-    return sizes
+    return {file.relative_to(root).as_posix(): size for file, size in sizes.items() if size is not None}
 
 
 def _size(file: Path) -> int | None:

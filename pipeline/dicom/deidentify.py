@@ -30,6 +30,7 @@ ALLOWED = (
     "VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth", "PresentationLUTShape",
     "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData",
 )  # fmt: skip
+ALLOWED_TAGS: list[BaseTag | int | str | tuple[int, int]] = [Tag(keyword) for keyword in ALLOWED]
 # Manufacturer (0008,0070) is free text: only these words of it leave the file, anything else becomes "other".
 MANUFACTURERS = (
     "AGFA", "CARESTREAM", "FISCHER", "FUJI", "GE ", "GIOTTO", "HOLOGIC", "IMS", "KODAK", "KONICA", "LORAD",
@@ -69,11 +70,10 @@ def read_allowed(path: Path, pixels: bool = True) -> pydicom.Dataset:
     Raises:
         UnusableFileError: there is no such file, or it is not DICOM (PS3.10: 128 bytes, then `DICM`).
     """
-    tags: list[BaseTag | int | str | tuple[int, int]] = [Tag(keyword) for keyword in ALLOWED]
     try:
         if _is_deflated(path):
-            return _read_deflated(path, tags)
-        return pydicom.dcmread(path, specific_tags=tags, stop_before_pixels=not pixels)
+            return _read_deflated(path)
+        return pydicom.dcmread(path, specific_tags=ALLOWED_TAGS, stop_before_pixels=not pixels)
     except UnusableFileError:
         raise
     except FileNotFoundError:
@@ -90,7 +90,7 @@ def _is_deflated(path: Path) -> bool:
         return DeflatedExplicitVRLittleEndian.encode() in stream.read(META_BYTES)
 
 
-def _read_deflated(path: Path, tags: list[BaseTag | int | str | tuple[int, int]]) -> pydicom.Dataset:
+def _read_deflated(path: Path) -> pydicom.Dataset:
     """Inflates no more than a mammogram can hold, and reads the allow-listed attributes of that."""
     meta = read_file_meta_info(path)
     with path.open("rb") as stream:
@@ -99,7 +99,7 @@ def _read_deflated(path: Path, tags: list[BaseTag | int | str | tuple[int, int]]
         inflated = inflater.decompress(stream.read(), MAX_INFLATED_BYTES)
     if inflater.unconsumed_tail:
         raise UnusableFileError(f"too_large: the file inflates to more than {MAX_INFLATED_BYTES} bytes")
-    dataset = read_dataset(BytesIO(inflated), is_implicit_VR=False, is_little_endian=True, specific_tags=tags)
+    dataset = read_dataset(BytesIO(inflated), is_implicit_VR=False, is_little_endian=True, specific_tags=ALLOWED_TAGS)
     dataset.file_meta = meta
     return dataset
 

@@ -130,7 +130,10 @@ def named_view(word: str) -> str | None:
     >>> named_view("LCC"), named_view("MLO"), named_view("XCCL"), named_view("ROE JANE")
     ('CC', 'MLO', 'XCCL', None)
     """
-    return word if word in OTHER_VIEWS else {"other": None}.get(_position(word)[0], _position(word)[0])
+    if word in OTHER_VIEWS:
+        return word
+    named, _ = _position(word)
+    return None if named == "other" else named
 
 
 def _position(word: str) -> tuple[str, Exclusion | None]:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pipeline.cohorts.problems import CURES
 from pipeline.dicom.store import decode_crop
 from pipeline.evaluation.html_parts import Row, number, paragraph, plain_heads, share, table
-from pipeline.evaluation.samples import png_uri
+from pipeline.evaluation.samples import crop_png, png, png_uri
 
 CROP_PX = 150  # height on the page
 BOX_COLOUR = (0, 165, 255)  # orange, in OpenCV's order
@@ -89,7 +89,9 @@ def _card(row: dict[str, Any], pixels: dict[str, Any]) -> str:
     """One image of the sheet."""
     badges = "".join(f'<span class="badge flagged">{escape(flag)}</span>' for flag in row["flags"])
     named = " ".join(str(each) for each in (row["laterality"], row["view"]) if pd.notna(each))
-    frame, crop = png_uri(_framed(row, pixels["thumbnail"])), png_uri(_shown(row, pixels))
+    stored = decode_crop(pixels["crop"], pixels["codec"])
+    frame = png_uri(_framed(row, pixels["thumbnail"]))
+    crop = png_uri(crop_png(stored, row["breast_low"], row["breast_high"], CROP_PX))
     kind = "look suspicious" if row["flags"] else "look"
     return (
         f'<article class="{kind}"><div class="pair"><img src="{frame}" alt="frame"><img src="{crop}" alt="crop">'
@@ -110,20 +112,4 @@ def _framed(row: dict[str, Any], thumbnail: bytes) -> bytes:
         int((row["box_top_px"] + row["box_height_px"]) * down) - 1,
     )
     cv2.rectangle(picture, first, last, BOX_COLOUR, 1)
-    return _png(picture)
-
-
-def _shown(row: dict[str, Any], pixels: dict[str, Any]) -> bytes:
-    """The stored crop, windowed to the grey values of the breast."""
-    crop = decode_crop(pixels["crop"], pixels["codec"])
-    size = (max(1, round(crop.shape[1] * CROP_PX / crop.shape[0])), CROP_PX)
-    small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    return _png(
-        np.clip((small - row["breast_low"]) / max(row["breast_high"] - row["breast_low"], 1.0) * 255, 0, 255).astype(
-            np.uint8
-        )
-    )
-
-
-def _png(picture: np.ndarray) -> bytes:
-    return cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
+    return png(picture)

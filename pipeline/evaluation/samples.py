@@ -67,16 +67,20 @@ def _pictures(parts: Sequence[Path], image_ids: Sequence[str]) -> dict[str, str]
         rows = pq.read_table(part, columns=columns, filters=[("image_id", "in", list(image_ids))]).to_pylist()
         for row in rows:
             crop = decode_crop(row["crop"], row["codec"])
-            found[row["image_id"]] = _png(crop, row["breast_low"], row["breast_high"])
+            found[row["image_id"]] = png_uri(crop_png(crop, row["breast_low"], row["breast_high"], HEIGHT_PX))
     return found
 
 
-def _png(crop: np.ndarray, low: float, high: float) -> str:
-    """A crop reduced to HEIGHT_PX, low to high stretched over 8 bits."""
-    width = max(1, round(crop.shape[1] * HEIGHT_PX / crop.shape[0]))
-    small = cv2.resize(crop, (width, HEIGHT_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
-    grey = np.clip((small - low) / max(high - low, 1.0) * 255, 0, 255).astype(np.uint8)
-    return png_uri(cv2.imencode(".png", grey, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes())
+def crop_png(crop: np.ndarray, low: float, high: float, height_px: int) -> bytes:
+    """A crop reduced to this height, low to high stretched over 8 bits, as PNG."""
+    width = max(1, round(crop.shape[1] * height_px / crop.shape[0]))
+    small = cv2.resize(crop, (width, height_px), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return png(np.clip((small - low) / max(high - low, 1.0) * 255, 0, 255).astype(np.uint8))
+
+
+def png(picture: np.ndarray) -> bytes:
+    """An 8-bit picture as PNG, as small as it gets."""
+    return cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
 
 
 def png_uri(content: bytes) -> str:

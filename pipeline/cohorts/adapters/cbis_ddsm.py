@@ -11,8 +11,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from pipeline.cohorts.adapters.cbis_ddsm_files import MAMMOGRAM, largest, lesion_boxes, patient_folders, series_files
-from pipeline.cohorts.adapters.cells import Cells, Reading, breast_ids, extra_of, read_cells, refuse_options, unknown
-from pipeline.cohorts.breasts import BIRADS_BY_CONCERN, merge_findings
+from pipeline.cohorts.adapters.cells import Cells, read_cells
+from pipeline.cohorts.adapters.reading import Reading, breast_ids, extra_of, refuse_options, with_unknown
+from pipeline.cohorts.breasts import merge_birads, merge_findings
 from pipeline.cohorts.problems import Problems
 from pipeline.sections import Archive
 from pipeline.tables import FINDINGS, VIEWS
@@ -175,23 +176,18 @@ def _images(lesions: pd.DataFrame) -> pd.DataFrame:
     """
     key = lesions["series"]
     rows = lesions.groupby(key, sort=False).first()
-    concern = {grade: rank for rank, grade in enumerate(BIRADS_BY_CONCERN)}
-    worst = lesions["birads"].map(concern).astype("Int64").groupby(key, sort=False).max()
     malignant = lesions["pathology"].map({"malignant": True, "benign": False}).astype("boolean")
     words = {name: lesions[name].groupby(key).agg(_joined).reindex(rows.index) for name in (*MASS, *CALC)}
     images = rows[["patient_id", "image_id", "laterality", "view", "path", "density", "source_split"]].assign(
         exam_id=rows["patient_id"],
         exam_day=0,
         breast_id=breast_ids(rows["patient_id"], rows["laterality"]),
-        birads=worst.map(dict(enumerate(BIRADS_BY_CONCERN))).astype("Int64"),
+        birads=merge_birads(lesions["birads"], key),
         malignant=merge_findings(malignant, key),
         **{name: (rows["kind"] == name).astype("boolean").where(rows["kind"] == name) for name in KINDS},
-        **{name: unknown(rows.index, "Float64") for name in ("age_years", "years_to_cancer", "years_followed")},
-        **{name: unknown(rows.index, "string") for name in ("vendor", "exclusion")},
-        implant=unknown(rows.index, "boolean"),
         extra=extra_of(words),
     )
-    return images.reset_index(drop=True)
+    return with_unknown(images.reset_index(drop=True))
 
 
 def _joined(words: pd.Series) -> str | None:

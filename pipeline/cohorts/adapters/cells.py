@@ -1,6 +1,5 @@
 """Reads a dataset's table cell by cell into typed columns; a cell out of range is a problem, and unknown."""
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -10,29 +9,16 @@ import pandas as pd
 from pipeline.cohorts.adapters.table_files import text_cells
 from pipeline.cohorts.problems import Problems
 from pipeline.errors import InputError
-from pipeline.sections import Archive, ProblemKind
-from pipeline.tables import FINDINGS
+from pipeline.sections import ProblemKind
 
 # What a cell may say for yes and no, lower case: 1/0 (RSNA), True/False (pandas' to_csv).
 _BOOLEANS = {"1": True, "0": False, "true": True, "false": False, "1.0": True, "0.0": False}
+# Outside these a cell is a typing error or a sentinel such as -1 or 999: wider than any person, cohort or detector.
+OLDEST_YEARS, FARTHEST_PX = 120, 100_000
 # Cells that a message repeats are short and have few digits: no date, no id, no piece of a report.
 _SHOWN_CHARACTERS, _SHOWN_DIGITS = 20, 4
 # Problems of ids, which no message repeats, however short they are.
 _OF_IDS = ("row_without_image", "duplicate_image")
-
-
-class Reading(NamedTuple):
-    """What an adapter reads.
-
-    Attributes:
-        images: The columns of tables.CATALOG but cohort and size_bytes, one row per image.
-        findings: The columns of tables.FINDINGS; an image_id as in images.
-        others: Relative paths of image files that are no mammograms of their own, such as lesion masks.
-    """
-
-    images: pd.DataFrame
-    findings: pd.DataFrame
-    others: frozenset[str] = frozenset()
 
 
 class Cells(NamedTuple):
@@ -167,38 +153,3 @@ def read_cells(
     if rows.empty:
         raise InputError(f"{file}: expected one row per image, found no rows; restore the published file")
     return Cells(file, rows.apply(lambda cells: cells.str.strip()), names, problems)
-
-
-def refuse_options(archive: Archive) -> None:
-    """Raises an InputError if a profile renames or adds columns of a dataset whose layout is fixed."""
-    if named := sorted({*archive.columns, *archive.extra}):
-        raise InputError(
-            f"archives: columns, extra: expected none for adapter {archive.adapter}, whose tables are fixed by its"
-            f" owners; found {', '.join(named)}; empty them, or use adapter table"
-        )
-
-
-def unknown(index: pd.Index, dtype: str) -> pd.Series:
-    """A column of nulls, for what a dataset does not tell."""
-    return pd.Series(pd.NA, index=index, dtype=dtype)
-
-
-def breast_ids(exam_id: pd.Series, laterality: pd.Series) -> pd.Series:
-    """`<exam>-<L or R>`; null where the side is unknown."""
-    return exam_id + "-" + laterality
-
-
-def extra_of(columns: Mapping[str, pd.Series]) -> pd.Series:
-    """Further annotations, a JSON object per row with sorted keys; null where no column knows anything.
-
-    >>> extra_of({"site": pd.Series(["2", None]), "biopsy": pd.Series([None, None])}).tolist()
-    ['{"site": "2"}', <NA>]
-    """
-    rows = pd.DataFrame(dict(columns)).astype(object)
-    known = rows.apply(lambda row: {str(name): str(value) for name, value in row.items() if pd.notna(value)}, axis=1)
-    return known.map(lambda row: json.dumps(row, sort_keys=True) if row else pd.NA).astype(pd.StringDtype())
-
-
-def no_findings() -> pd.DataFrame:
-    """The findings of a dataset that marks none."""
-    return pd.DataFrame(columns=FINDINGS.names)

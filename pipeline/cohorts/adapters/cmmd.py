@@ -5,22 +5,14 @@ Source: Cai et al., Scientific Data 2023, https://doi.org/10.1038/s41597-023-020
 the collection: https://doi.org/10.7937/tcia.eqde-4b16.
 """
 
-import os
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from pipeline.cohorts.adapters.cells import (
-    Cells,
-    Reading,
-    breast_ids,
-    extra_of,
-    no_findings,
-    read_cells,
-    refuse_options,
-    unknown,
-)
+from pipeline.cohorts.adapters.cells import OLDEST_YEARS, Cells, read_cells
+from pipeline.cohorts.adapters.reading import Reading, breast_ids, extra_of, no_findings, refuse_options, with_unknown
 from pipeline.cohorts.problems import Problems
+from pipeline.cohorts.tree import files_below
 from pipeline.dicom.deidentify import read_allowed, silenced
 from pipeline.dicom.views import laterality, view
 from pipeline.errors import InputError
@@ -34,8 +26,6 @@ SUFFIX = ".dcm"
 ABNORMALITIES = {"mass": (True, False), "calcification": (False, True), "both": (True, True)}
 CLASSES = {"Benign": False, "Malignant": True}  # by biopsy, of the breast
 SUBTYPES = ("Luminal A", "Luminal B", "HER2-enriched", "triple negative")
-# As in the table adapter: wide enough for any person.
-OLDEST_YEARS = 120
 
 
 def read(root: Path, archive: Archive, problems: Problems) -> Reading:
@@ -62,28 +52,17 @@ def read(root: Path, archive: Archive, problems: Problems) -> Reading:
     patient, breast = images["patient_id"], breast_ids(images["patient_id"], images["laterality"])
     ages, breasts = _ages(table), _breasts(table, breast)
     label = {name: breast.map(breasts[name]).astype(breasts[name].dtype) for name in breasts}
-    index = images.index
-    return Reading(
-        images.assign(
-            exam_id=patient,
-            exam_day=0,
-            breast_id=breast,
-            age_years=patient.map(ages).astype("Float64"),
-            implant=unknown(index, "boolean"),
-            vendor=unknown(index, "string"),
-            mass=label["mass"],
-            calcification=label["calcification"],
-            malignant=label["malignant"],
-            density=unknown(index, "string"),
-            birads=unknown(index, "Int64"),
-            years_to_cancer=unknown(index, "Float64"),
-            years_followed=unknown(index, "Float64"),
-            source_split=unknown(index, "string"),
-            exclusion=unknown(index, "string"),
-            extra=extra_of({"subtype": label["subtype"]}),
-        ),
-        no_findings(),
+    labelled = images.assign(
+        exam_id=patient,
+        exam_day=0,
+        breast_id=breast,
+        age_years=patient.map(ages).astype("Float64"),
+        mass=label["mass"],
+        calcification=label["calcification"],
+        malignant=label["malignant"],
+        extra=extra_of({"subtype": label["subtype"]}),
     )
+    return Reading(with_unknown(labelled), no_findings())
 
 
 def _breasts(table: Cells, shown: pd.Series) -> pd.DataFrame:
@@ -130,23 +109,13 @@ def _files(root: Path, patients: set[str]) -> pd.DataFrame:
     name twice is the same download twice; the catalog counts it and keeps the first.
     """
     rows = []
-    for path in _dicom_paths(root):
+    for path in sorted(file.relative_to(root).as_posix() for file in files_below(root, (SUFFIX,))):
         folders = reversed(PurePosixPath(path).parts[:-1])
         if patient := next((name for name in folders if name in patients), None):
             side, position = _side_and_view(root / path)
             rows.append((patient, f"{patient}-{PurePosixPath(path).stem}", path, side, position))
     columns = ["patient_id", "image_id", "path", "laterality", "view"]
     return pd.DataFrame(rows, columns=columns).astype(pd.StringDtype())
-
-
-def _dicom_paths(root: Path) -> list[str]:
-    """Relative paths, sorted; links are followed, but for those that lead back up."""
-    found = []
-    for folder, below, names in os.walk(root, followlinks=True):
-        here = Path(folder).resolve()
-        below[:] = [name for name in below if not here.is_relative_to(Path(folder, name).resolve())]
-        found += [Path(folder, name).relative_to(root).as_posix() for name in names if name.lower().endswith(SUFFIX)]
-    return sorted(found)
 
 
 def _side_and_view(file: Path) -> tuple[str | None, str | None]:

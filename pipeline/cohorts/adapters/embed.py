@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from pipeline.cohorts.adapters import embed_findings
-from pipeline.cohorts.adapters.cells import Cells, Reading, breast_ids, extra_of, read_cells, refuse_options, unknown
+from pipeline.cohorts.adapters.cells import FARTHEST_PX, Cells, read_cells
+from pipeline.cohorts.adapters.reading import Reading, breast_ids, extra_of, refuse_options, unknown, with_unknown
 from pipeline.cohorts.problems import Problems
 from pipeline.dicom.deidentify import known_manufacturer
 from pipeline.errors import InputError
@@ -32,7 +33,6 @@ IMAGE_TYPES = {
 }  # fmt: skip
 # Whatever lies before cohort_<n> differs between the releases' tables; below images/ it is the same.
 DICOM_PATH = r"(?:.*/)?(cohort_\d+(?:/(?!\.\.?/)[^/]+)+\.dcm)"
-FARTHEST_PX = 100_000  # wider than any detector: beyond it a coordinate is a typing error
 
 
 def read(root: Path, archive: Archive, problems: Problems) -> Reading:
@@ -68,7 +68,7 @@ def read(root: Path, archive: Archive, problems: Problems) -> Reading:
         **{name: of_breast[name].astype("boolean") for name in ("mass", "calcification", "malignant")},
         extra=extra_of({"exam": of_exam["exam"], "other_findings": of_breast["other_findings"]}),
     )
-    return Reading(labelled, _findings(images, findings), screens)
+    return Reading(with_unknown(labelled), _findings(images, findings), screens)
 
 
 def _read_table(
@@ -90,7 +90,6 @@ def _images(metadata: Cells) -> tuple[pd.DataFrame, frozenset[str]]:
     laterality = metadata.choice("ImageLateralityFinal", LATERALITIES)
     kind = metadata.coded("FinalImageType", IMAGE_TYPES)
     spot = metadata.boolean("spot_mag").fillna(False)
-    index = metadata.rows.index
     rows = pd.DataFrame(
         {
             "patient_id": patient,
@@ -103,9 +102,6 @@ def _images(metadata: Cells) -> tuple[pd.DataFrame, frozenset[str]]:
             "path": "images/" + path,
             "implant": metadata.coded("BreastImplantPresent", {"YES": "1", "NO": "0"}).map({"1": True, "0": False}),
             "vendor": metadata.text("Manufacturer").map(known_manufacturer, na_action="ignore"),
-            "years_to_cancer": unknown(index, "Float64"),
-            "years_followed": unknown(index, "Float64"),
-            "source_split": unknown(index, "string"),
             "exclusion": kind.mask(kind.isna() & spot, "spot_compression"),
             "boxes": _boxes(metadata),
         }

@@ -7,8 +7,9 @@ exams), and its AWS_Open_Data_Clinical_Legend.csv (codes). Deviations are said w
 
 import pandas as pd
 
-from pipeline.cohorts.adapters.cells import Cells, breast_ids
-from pipeline.cohorts.breasts import BIRADS_BY_CONCERN, merge_findings
+from pipeline.cohorts.adapters.cells import OLDEST_YEARS, Cells
+from pipeline.cohorts.adapters.reading import breast_ids
+from pipeline.cohorts.breasts import merge_birads, merge_findings
 from pipeline.tables import LATERALITIES
 
 KEYS = ("empi_anon", "acc_anon", "desc", "side", "asses")
@@ -34,7 +35,6 @@ MOST_CALCIFICATIONS = 10_000  # beyond it the count is a typing error
 # README, section VI: 0 invasive, 1 non-invasive cancer, 2 high-risk, 3 borderline, 4 benign, 5 normal tissue. 6 is a
 # cancer, but none of the breast: neither.
 MALIGNANT = {0: True, 1: True, 2: False, 3: False, 4: False, 5: False}
-OLDEST_YEARS = 120
 
 
 def read_findings(clinical: Cells, known: pd.Series) -> pd.DataFrame:
@@ -162,8 +162,7 @@ def merge_by_breast(findings: pd.DataFrame) -> pd.DataFrame:
     after the export. other_findings: what is neither mass nor calcification.
     """
     key = findings["breast_id"]
-    concern = {grade: rank for rank, grade in enumerate(BIRADS_BY_CONCERN)}
-    worst = findings["birads"].map(concern).groupby(key).max().map(dict(enumerate(BIRADS_BY_CONCERN))).astype("Int64")
+    worst = merge_birads(findings["birads"], key)
     addended = findings["addended"].groupby(key).any()
     biopsied = findings[findings["biopsied"]]
     kinds = findings[["breast_id", "kinds"]].explode("kinds").drop_duplicates().dropna().sort_values("kinds")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.cohorts.adapters.cells import Cells, Reading, breast_ids, extra_of, read_cells, refuse_options, unknown
+from pipeline.cohorts.adapters.cells import Cells, read_cells
 from pipeline.cohorts.adapters.inbreast_outlines import read_outlines
+from pipeline.cohorts.adapters.reading import Reading, breast_ids, extra_of, refuse_options, unknown, with_unknown
 from pipeline.cohorts.problems import Problems
 from pipeline.errors import InputError
 from pipeline.sections import Archive
@@ -61,7 +62,7 @@ def read(root: Path, archive: Archive, problems: Problems) -> Reading:
         path=path.fillna("AllDICOMs/" + image + ".dcm"),  # no such file: the catalog counts it
         vendor=VENDOR,
     )
-    return Reading(images, read_outlines(release, image, problems))
+    return Reading(with_unknown(images), read_outlines(release, image, problems))
 
 
 def _sheet(release: Path, problems: Problems) -> Cells:
@@ -121,8 +122,7 @@ def _unanimous(table: Cells, column: str, sheet: pd.Series, name: pd.Series) -> 
 
 
 def _labels(table: Cells) -> pd.DataFrame:
-    """Every column of an image that its row of the sheet tells, or that is unknown of all images."""
-    index = table.rows.index
+    """What a row of the sheet tells of its image, but for keys and place."""
     grade = table.matched("Bi-Rads", r"([1-6]|4[abc])(?:\.0)?", "1 to 6, 4a, 4b or 4c")
     density = table.matched("ACR", r"([1-4])(?:\.0)?", "1 to 4")
     mass, calcification, distortion, asymmetry = (_seen(table, column) for column in SEEN)
@@ -133,17 +133,10 @@ def _labels(table: Cells) -> pd.DataFrame:
     }
     return pd.DataFrame(
         {
-            "age_years": unknown(index, "Float64"),
-            "implant": unknown(index, "boolean"),
             "mass": mass,
             "calcification": calcification,
-            "malignant": unknown(index, "boolean"),
             "density": density.map(dict(zip("1234", DENSITIES, strict=True))),
             "birads": grade.str[0].astype("Int64"),
-            "years_to_cancer": unknown(index, "Float64"),
-            "years_followed": unknown(index, "Float64"),
-            "source_split": unknown(index, "string"),
-            "exclusion": unknown(index, "string"),
             "extra": extra_of(finer),
         }
     )

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.cohorts.adapters.cells import FARTHEST_PX
 from pipeline.cohorts.problems import Problems
 from pipeline.tables import FINDINGS
 
 FOLDER = "AllXML"
 LARGEST_BYTES = 16_000_000  # an outline of 100,000 points has 4 MB: larger, and it is no outline of a finding
 LONGEST_NAME = 40  # as in the table adapter: longer, and it is free text
-FARTHEST_PX = 100_000  # as in the vindr adapter: beyond it a coordinate is a typing error
 
 
 def read_outlines(release: Path, image: pd.Series, problems: Problems) -> pd.DataFrame:

@@ -7,15 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.cohorts.adapters.cells import (
-    Reading,
-    breast_ids,
-    extra_of,
-    no_findings,
-    read_cells,
-    refuse_options,
-    unknown,
-)
+from pipeline.cohorts.adapters.cells import OLDEST_YEARS, read_cells
+from pipeline.cohorts.adapters.reading import Reading, breast_ids, extra_of, no_findings, refuse_options, with_unknown
 from pipeline.cohorts.problems import Problems
 from pipeline.sections import Archive
 from pipeline.tables import DENSITIES, LATERALITIES
@@ -28,8 +21,6 @@ COLUMNS = (
 )  # fmt: skip
 # Data page: 0 needs follow-up, 1 negative, 2 normal; given at site 1 only.
 BIRADS = (0, 2)
-# As in the table adapter: wide enough for any person.
-OLDEST_YEARS = 120
 
 
 def read(root: Path, archive: Archive, problems: Problems) -> Reading:
@@ -47,7 +38,6 @@ def read(root: Path, archive: Archive, problems: Problems) -> Reading:
     table = read_cells(root, FILE, COLUMNS, problems)
     patient, image = table.key("patient_id"), table.key("image_id")
     laterality = table.choice("laterality", LATERALITIES)
-    index = table.rows.index
     images = pd.DataFrame(
         {
             "patient_id": patient,
@@ -61,16 +51,10 @@ def read(root: Path, archive: Archive, problems: Problems) -> Reading:
             "age_years": table.number("age", 0, OLDEST_YEARS),
             "implant": table.boolean("implant"),
             "vendor": "machine " + table.text("machine_id"),
-            "mass": unknown(index, "boolean"),
-            "calcification": unknown(index, "boolean"),
             "malignant": table.boolean("cancer"),
             "density": table.choice("density", DENSITIES),
             "birads": table.whole("BIRADS", *BIRADS),
-            "years_to_cancer": unknown(index, "Float64"),
-            "years_followed": unknown(index, "Float64"),
-            "source_split": unknown(index, "string"),
-            "exclusion": unknown(index, "string"),
             "extra": extra_of({name: table.text(name) for name in EXTRA}),
         }
     )
-    return Reading(images, no_findings())
+    return Reading(with_unknown(images), no_findings())

@@ -5,7 +5,8 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from pipeline.cohorts.adapters.cells import Cells, Reading, breast_ids, extra_of, no_findings, read_cells, unknown
+from pipeline.cohorts.adapters.cells import OLDEST_YEARS, Cells, read_cells
+from pipeline.cohorts.adapters.reading import Reading, breast_ids, extra_of, no_findings, unknown, with_unknown
 from pipeline.cohorts.problems import Problems
 from pipeline.dicom.deidentify import known_manufacturer
 from pipeline.dicom.views import named_view
@@ -29,8 +30,7 @@ OPTIONAL = (
     "years_to_cancer",
     "years_followed",
 )
-# Wide enough for any person and any cohort; outside it, the cell is a typing error or a sentinel such as -1 or 999.
-OLDEST_YEARS = 120
+# Longer than any cohort.
 LONGEST_DAYS = 40_000
 # ACR BI-RADS assessment categories.
 BIRADS = (0, 6)
@@ -79,8 +79,6 @@ def read(root: Path, archive: Archive, problems: Problems) -> Reading:
             "birads": table.whole("birads", *BIRADS),
             "years_to_cancer": table.number("years_to_cancer", 0, OLDEST_YEARS),
             "years_followed": table.number("years_followed", 0, OLDEST_YEARS),
-            "source_split": unknown(table.rows.index, "string"),
-            "exclusion": unknown(table.rows.index, "string"),
             "extra": _extra(table, archive.extra),
         }
     )
@@ -89,7 +87,7 @@ def read(root: Path, archive: Archive, problems: Problems) -> Reading:
     illegible = table.text("years_to_cancer").notna() & rows["years_to_cancer"].isna()
     lost = rows["exam_id"].isin(rows.loc[illegible, "exam_id"])  # null would say that no cancer was seen
     rows["years_followed"] = rows["years_followed"].mask(lost)
-    return Reading(rows, no_findings())
+    return Reading(with_unknown(rows), no_findings())
 
 
 def _read_renamed(root: Path, archive: Archive, problems: Problems) -> Cells:

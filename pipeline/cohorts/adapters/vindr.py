@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.cohorts.adapters.cells import Cells, Reading, breast_ids, read_cells, refuse_options, unknown
+from pipeline.cohorts.adapters.cells import FARTHEST_PX, Cells, read_cells
+from pipeline.cohorts.adapters.reading import Reading, breast_ids, refuse_options, unknown, with_unknown
 from pipeline.cohorts.problems import Problems
 from pipeline.errors import InputError
 from pipeline.sections import Archive
@@ -17,7 +18,6 @@ from pipeline.tables import LATERALITIES
 BREASTS, FINDINGS, METADATA = "breast-level_annotations.csv", "finding_annotations.csv", "metadata.csv"
 BREAST_COLUMNS = ("study_id", "image_id", "laterality", "view_position", "breast_birads", "breast_density", "split")
 FINDING_COLUMNS = ("image_id", "finding_categories", "finding_birads", "xmin", "ymin", "xmax", "ymax")
-FARTHEST_PX = 100_000  # wider than any detector: beyond it a coordinate is a typing error
 METADATA_COLUMNS = ("SOP Instance UID", "Patient's Age", "Manufacturer")
 # finding_categories of the release, Table 3 of the paper.
 CATEGORIES = frozenset(
@@ -58,7 +58,6 @@ def read(root: Path, archive: Archive, problems: Problems) -> Reading:
     annotated.note(~named.isin(image), "image_id", f"an image of {BREASTS}", "row_without_image")
     categories = _categories(annotated)
     ages, vendors = _metadata(read_cells(root, METADATA, METADATA_COLUMNS, problems), image)
-    index = breasts.rows.index
     images = pd.DataFrame(
         {
             "patient_id": study,
@@ -70,21 +69,15 @@ def read(root: Path, archive: Archive, problems: Problems) -> Reading:
             "view": breasts.text("view_position").str.upper(),
             "path": "images/" + study + "/" + image + ".dicom",
             "age_years": ages,
-            "implant": unknown(index, "boolean"),
             "vendor": vendors,
             "mass": _seen("Mass", categories, named, image),
             "calcification": _seen("Suspicious Calcification", categories, named, image),
-            "malignant": unknown(index, "boolean"),
             "density": breasts.matched("breast_density", "DENSITY ([A-D])", "DENSITY A to DENSITY D"),
             "birads": breasts.matched("breast_birads", "BI-RADS ([1-5])", "BI-RADS 1 to BI-RADS 5").astype("Int64"),
-            "years_to_cancer": unknown(index, "Float64"),
-            "years_followed": unknown(index, "Float64"),
             "source_split": split.map({"training": "train", "test": "test"}).astype(pd.StringDtype()),
-            "exclusion": unknown(index, "string"),
-            "extra": unknown(index, "string"),
         }
     )
-    return Reading(images, _findings(annotated, categories, named.isin(image)))
+    return Reading(with_unknown(images), _findings(annotated, categories, named.isin(image)))
 
 
 def _categories(annotated: Cells) -> pd.Series:

@@ -14,7 +14,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 from pipeline.cohorts import catalog as catalog_module
 from pipeline.cohorts.adapters import cbis_ddsm
 from pipeline.cohorts.adapters.cbis_ddsm_files import lesion_box, lesion_boxes, patient_folders
-from pipeline.cohorts.adapters.cells import Reading
+from pipeline.cohorts.adapters.reading import Reading
 from pipeline.cohorts.catalog import catalog
 from pipeline.cohorts.problems import Problem, Problems
 from pipeline.errors import InputError

@@ -5,15 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.cohorts.adapters.cells import (
-    Cells,
-    breast_ids,
-    extra_of,
-    no_findings,
-    read_cells,
-    refuse_options,
-    unknown,
-)
+from pipeline.cohorts.adapters.cells import Cells, read_cells
+from pipeline.cohorts.adapters.reading import breast_ids, extra_of, no_findings, refuse_options, unknown
 from pipeline.cohorts.problems import Problem, Problems
 from pipeline.errors import InputError
 from pipeline.sections import Archive

@@ -10,13 +10,14 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from pipeline.cohorts import catalog as catalog_module
-from pipeline.cohorts.adapters.cells import Reading
 from pipeline.cohorts.adapters.cmmd import read
+from pipeline.cohorts.adapters.reading import Reading
 from pipeline.cohorts.catalog import catalog
 from pipeline.cohorts.problems import Problem, Problems
 from pipeline.errors import InputError
 from pipeline.sections import Archive
 from pipeline.tables import CATALOG, FINDINGS, read_table
+from tests.cohorts.adapters.rows import cells, with_cell
 
 ARCHIVE = Archive(adapter="cmmd", root="unused", patients=None, columns={}, extra=[], identifiers="published", fatal=[])
 TABLE = "CMMD_clinicaldata_revision.xlsx"
@@ -68,18 +69,6 @@ def read_rows(root: Path, rows: list[list[object]] = ROWS) -> tuple[Reading, lis
     """Reads the miniature with these rows of the table."""
     problems = Problems()
     return read(write(root, rows), ARCHIVE, problems), problems.found
-
-
-def changed(row: int, column: str, value: object) -> list[list[object]]:
-    """ROWS with one other cell."""
-    rows = [list(cells) for cells in ROWS]
-    rows[row][COLUMNS.index(column)] = value
-    return rows
-
-
-def cells(rows: pd.DataFrame, column: str) -> list[object]:
-    """A column as a list, null as None."""
-    return [None if pd.isna(value) else value for value in rows[column]]
 
 
 def test_every_column_is_read(tmp_path: Path) -> None:
@@ -170,7 +159,7 @@ def test_a_file_without_tags_has_no_side_and_no_labels(tmp_path: Path) -> None:
 
 
 def test_a_row_and_a_file_without_a_side_are_no_pair(tmp_path: Path) -> None:
-    write(tmp_path, changed(1, "LeftRight", "B"))
+    write(tmp_path, with_cell(ROWS, COLUMNS, 1, "LeftRight", "B"))
     write_dicom(tmp_path / SERIES["D1-0001"] / "1-1.dcm", None, "CC")
     rows = read(tmp_path, ARCHIVE, Problems()).images
     assert cells(rows, "malignant") == [None, None, False, False, None, None, False, False]
@@ -205,7 +194,7 @@ def test_a_row_whose_breast_no_file_shows_is_noted(tmp_path: Path) -> None:
 def test_what_is_out_of_range_is_noted_and_unknown(
     tmp_path: Path, row: int, column: str, value: object, label: str, values: list[object], expected: str
 ) -> None:
-    (rows, _, _), problems = read_rows(tmp_path, changed(row, column, value))
+    (rows, _, _), problems = read_rows(tmp_path, with_cell(ROWS, COLUMNS, row, column, value))
     assert cells(rows, label) == values
     place = f"{TABLE}, column {column}: expected {expected}"
     assert problems == [Problem("unknown_value", place, 1, [f"line {row + 2}: {str(value)!r}"])]
@@ -229,7 +218,7 @@ def test_rows_of_a_breast_that_contradict_each_other_are_noted_and_unknown(tmp_p
 
 
 def test_two_ages_of_a_patient_are_noted_and_unknown(tmp_path: Path) -> None:
-    (images, _, _), problems = read_rows(tmp_path, changed(2, "Age", 62))
+    (images, _, _), problems = read_rows(tmp_path, with_cell(ROWS, COLUMNS, 2, "Age", 62))
     assert cells(images, "age_years") == [44] * 4 + [None] * 4
     assert [(p.kind, p.examples) for p in problems] == [("contradiction", ["line 4: '62'"])]
 
@@ -240,7 +229,7 @@ def test_two_ages_of_a_patient_are_noted_and_unknown(tmp_path: Path) -> None:
 )
 def test_a_row_without_its_key_is_refused(tmp_path: Path, row: int, column: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        read_rows(tmp_path, changed(row, column, None))
+        read_rows(tmp_path, with_cell(ROWS, COLUMNS, row, column, None))
 
 
 def test_structural_trouble_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.cohorts import catalog as catalog_module
 from pipeline.cohorts.adapters import embed
-from pipeline.cohorts.adapters.cells import Reading
+from pipeline.cohorts.adapters.reading import Reading
 from pipeline.cohorts.catalog import catalog
 from pipeline.cohorts.problems import Problem, Problems
 from pipeline.errors import InputError

@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 
 from pipeline.cohorts import catalog as catalog_module
-from pipeline.cohorts.adapters.cells import Reading
 from pipeline.cohorts.adapters.inbreast import read
+from pipeline.cohorts.adapters.reading import Reading
 from pipeline.cohorts.catalog import catalog
 from pipeline.cohorts.problems import Problem, Problems
 from pipeline.errors import InputError
 from pipeline.sections import Archive
 from pipeline.tables import CATALOG, FINDINGS, read_table
+from tests.cohorts.adapters.rows import cells, with_cell
 
 ARCHIVE = Archive(
     adapter="inbreast", root="unused", patients=None, columns={}, extra=[], identifiers="published", fatal=[]
@@ -71,18 +72,6 @@ def read_rows(root: Path, rows: list[list[object]] = ROWS, **options) -> tuple[R
     """Reads the miniature."""
     problems = Problems()
     return read(write(root, rows, **options), ARCHIVE, problems), problems.found
-
-
-def changed(row: int, column: str, value: object) -> list[list[object]]:
-    """ROWS with one other cell."""
-    rows = [list(cells) for cells in ROWS]
-    rows[row][COLUMNS.index(column)] = value
-    return rows
-
-
-def cells(rows: pd.DataFrame, column: str) -> list[object]:
-    """A column as a list, null as None."""
-    return [None if pd.isna(value) else value for value in rows[column]]
 
 
 def test_every_column_is_read_and_the_totals_are_not(tmp_path: Path) -> None:
@@ -253,7 +242,7 @@ def test_a_huge_file_of_outlines_is_not_loaded(tmp_path: Path, monkeypatch: pyte
 def test_what_is_out_of_range_is_noted_and_unknown(
     tmp_path: Path, row: int, column: str, value: object, label: str, values: list[object], expected: str, example: str
 ) -> None:
-    (rows, _, _), problems = read_rows(tmp_path, changed(row, column, value))
+    (rows, _, _), problems = read_rows(tmp_path, with_cell(ROWS, COLUMNS, row, column, value))
     assert cells(rows, label) == values  # a side or view that only the file's name tells is the name's
     place = f"INbreast.xlsx, column {column.strip()}: expected {expected}"
     assert problems == [Problem("unknown_value", place, 1, [example])]
@@ -263,7 +252,7 @@ def test_what_is_out_of_range_is_noted_and_unknown(
     ("column", "value", "label"), [("Laterality", "L", "laterality"), ("View", "MLO", "view"), ("View", "FB", "view")]
 )
 def test_a_sheet_that_contradicts_the_file_s_name_is_noted(tmp_path: Path, column: str, value: str, label: str) -> None:
-    (rows, _, _), problems = read_rows(tmp_path, changed(0, column, value))
+    (rows, _, _), problems = read_rows(tmp_path, with_cell(ROWS, COLUMNS, 0, column, value))
     assert cells(rows, label)[0] is None
     assert cells(rows, label)[1] is not None
     place = f"INbreast.xlsx, column {column}: expected what the file's name says"
@@ -341,7 +330,7 @@ def test_masks_and_thumbnails_are_no_mammograms(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (changed(2, "File Name", ""), "line 4, column File Name: expected a value in every row"),
+        (with_cell(ROWS, COLUMNS, 2, "File Name", ""), "line 4, column File Name: expected a value in every row"),
         ([[*row[:5], "", *row[6:]] for row in ROWS], "line 2, column File Name: expected a value in every row"),
     ],
 )

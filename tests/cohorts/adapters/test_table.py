@@ -5,13 +5,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.cohorts.adapters.cells import Reading
+from pipeline.cohorts.adapters.reading import Reading
 from pipeline.cohorts.adapters.table import read
 from pipeline.cohorts.catalog import catalog
 from pipeline.cohorts.problems import Problem, Problems
 from pipeline.errors import InputError
 from pipeline.sections import Archive
 from pipeline.tables import CATALOG, FINDINGS, read_table
+from tests.cohorts.adapters.rows import cells
 
 TABLE = """\
 patient_id,exam_id,exam_date_days,image_path,laterality,view,age,density,birads,mass,calcification,cancer,implant,\
@@ -36,11 +37,6 @@ def read_text(folder: Path, content: str, columns=None, extra=None) -> tuple[Rea
     (folder / "images.csv").write_text(content)
     problems = Problems()
     return read(folder, archive(columns, extra), problems), problems.found
-
-
-def cells(rows: pd.DataFrame, column: str) -> list[object]:
-    """A column as a list, null as None."""
-    return [None if pd.isna(value) else value for value in rows[column]]
 
 
 def test_every_column_is_read(tmp_path: Path) -> None:
