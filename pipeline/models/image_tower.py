@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import InputError
 from pipeline.models.feature_tokens import FeatureTokens
+from pipeline.models.folded_norm import fold_held_norm
 
 GREY_MAX = 255.0  # of the 8-bit shards
 
@@ -104,6 +105,10 @@ def create_encoder(name: str) -> ImageEncoder:
         raise InputError(f"model.encoder: timm knows no {name!r}; close: {', '.join(close) or 'none'}")
     body = timm.create_model(name, pretrained=False, in_chans=1, num_classes=0, global_pool="")
     mean, std = (sum(body.pretrained_cfg[key]) / len(body.pretrained_cfg[key]) for key in ("mean", "std"))
+    fold_held_norm(body)
+    for part in body.modules():
+        if isinstance(part, nn.Hardtanh | nn.SiLU):
+            part.inplace = False  # in place, autograd first copies the input that their gradient needs
     return ImageEncoder(body, mean, std)
 
 
