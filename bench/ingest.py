@@ -58,10 +58,10 @@ ABSENT = (
     "timm",
 )
 REPEATS, RESAMPLES = 3, 2000
-SETTINGS = Ingest(max_px=1520, exclude=[], max_rejected_fraction=0.0)
+SETTINGS = Ingest(max_px=1520, exclude=[], max_rejected_fraction=0.0, seconds_per_file=120)
 PACK = Pack(
     preparation="mv_mlm", height_px=1520, width_px=912, resize="stretch", grey="stored", headroom=1.25, threshold=40,
-    threshold_use="zero", shards=1,
+    threshold_use="zero", mirror="none", bits=8, shards=1,
 )  # fmt: skip
 SYNTAXES = {
     "uncompressed": ExplicitVRLittleEndian,
@@ -141,7 +141,7 @@ def floor_of(name: str, source: Path) -> Callable[[], object]:
     decoders: dict[str, Callable[[], object]] = {
         "uncompressed": lambda: np.frombuffer(pydicom.dcmread(source).PixelData, np.uint16).reshape(shape).copy(),
         "rle": lambda: imagecodecs.dicomrle_decode(_code(source), "<u2"),
-        "jpeg_lossless": lambda: imagecodecs.ljpeg_decode(_code(source)),
+        "jpeg_lossless": lambda: imagecodecs.jpeg8_decode(_code(source)),
         "jpeg_2000": lambda: imagecodecs.jpeg2k_decode(_code(source), numthreads=1),
     }
     other = lambda: dicomsdl.open(str(source)).pixelData(storedvalue=True)  # noqa: E731

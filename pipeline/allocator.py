@@ -1,7 +1,8 @@
-"""How the C library keeps memory: on the CPU, training and inference reuse what the last step freed, in huge pages."""
+"""How the C library keeps memory: what the last training step or film freed is used again, in huge pages."""
 
 import ctypes
 import sys
+from functools import cache
 
 # Options of glibc's mallopt(3), advice of Linux's madvise(2).
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _MADV_HUGEPAGE = -1, -4, 14
@@ -11,12 +12,14 @@ _PAGE = 4096
 _RESERVED = 6 * 2**30
 
 
+@cache
 def keep_freed_memory() -> bool:
-    """Tells glibc to keep large blocks that are freed, and Linux to back them with huge pages.
+    """Tells glibc to keep large blocks that are freed, and Linux to back them with huge pages; once per process.
 
-    PyTorch's CPU tensors come straight from malloc. By default glibc maps every block above 32 MB anew and unmaps it
-    when it is freed, so that each training step pays for faulting and zeroing the same activations again, 4 KB at a
-    time (bench/results/allocator.json).
+    PyTorch's CPU tensors and NumPy's arrays come straight from malloc. By default glibc maps every block above 32 MB
+    anew and unmaps it when it is freed, so that each training step pays for faulting and zeroing the same activations
+    again, 4 KB at a time (bench/results/allocator.json), and each film for its pixels (a fifth of the time of
+    ingesting an uncompressed one).
 
     Returns:
         Whether the C library knows these settings; elsewhere (macOS, musl) nothing happens.

@@ -16,7 +16,7 @@ def own_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def folder_of(content: str, tmp_path: Path, max_px: int = 100, code: str = "dicom") -> Path:
     file = tmp_path / "input.bin"
     file.write_text(content)
-    settings = [Ingest(max_px=max_px, exclude=[], max_rejected_fraction=0.0)]
+    settings = [Ingest(max_px=max_px, exclude=[], max_rejected_fraction=0.0, seconds_per_file=120)]
     return scratch_folder("ingest", settings=settings, inputs=[file], code=[code])
 
 

@@ -88,11 +88,9 @@ def crop_breast(frame: Frame, box: Box, size: tuple[int, int]) -> UInt16[np.ndar
         size: Height and width of the crop (crop_size); a larger box is reduced by area.
     """
     display = frame.display(*_spans(frame, box))
-    inside = _enlarged(box.mask, box, frame, display.shape)
-    crop = cv2.copyTo(display, inside, np.full(display.shape, frame.low, np.uint16))
-    if crop.shape == size:
-        return np.asarray(crop)
-    return np.asarray(cv2.resize(crop, size[::-1], interpolation=cv2.INTER_AREA))
+    crop = display if display.shape == size else cv2.resize(display, size[::-1], interpolation=cv2.INTER_AREA)
+    inside = _enlarged(box.mask, box, frame, size)
+    return np.asarray(cv2.copyTo(crop, inside, np.full(size, frame.low, np.uint16)))
 
 
 def breast_percentiles(frame: Frame, box: Box, shares: tuple[float, float]) -> tuple[float, float]:

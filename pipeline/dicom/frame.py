@@ -69,7 +69,7 @@ def frame_of(
     words: Integer[np.ndarray, "h w"], values: UInt16[np.ndarray, " words"], height_px: int, width_px: int
 ) -> Frame:
     """Joins words and grey table; where greys do not follow the words (signed values, odd LUTs), they replace them."""
-    least, greatest = int(words.min()), int(words.max())
+    least, greatest = (int(word) for word in cv2.minMaxLoc(words)[:2])  # half the time of NumPy's two passes
     steps = np.diff(values[least : greatest + 1].astype(np.int32))
     if (steps < 0).any() and (steps > 0).any():
         words = table_lookup(words, values)

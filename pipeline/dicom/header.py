@@ -1,13 +1,13 @@
 """Reads the attributes of one mammogram that the pipeline uses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydicom import Dataset
 from pydicom.uid import UID
 
 from pipeline.dicom.attributes import attribute, first_text
 from pipeline.dicom.deidentify import UnusableFileError, known_manufacturer
-from pipeline.dicom.views import exclusions, laterality, view
+from pipeline.dicom.views import contradictions, exclusions, laterality, view
 from pipeline.sections import Exclusion
 from pipeline.tables import VIEWS
 
@@ -35,6 +35,7 @@ class Header:
         frames: Number of frames.
         exclusions: Every reason to leave the image out.
         burned_in: Whether the file declares text in its pixels (0028,0301).
+        contradictions: Flags of tags that contradict each other; a file without tags has none.
     """
 
     laterality: str | None
@@ -49,6 +50,7 @@ class Header:
     frames: int
     exclusions: list[Exclusion]
     burned_in: bool
+    contradictions: list[str] = field(default_factory=list)
 
 
 def read_header(dataset: Dataset) -> Header:
@@ -79,17 +81,19 @@ def read_header(dataset: Dataset) -> Header:
         frames=int(attribute(dataset, "NumberOfFrames") or 1),
         exclusions=exclusions(dataset),
         burned_in=first_text(dataset, "BurnedInAnnotation") == "YES",
+        contradictions=contradictions(dataset),
     )
 
 
 def header_flags(header: Header, catalogued_laterality: str | None, catalogued_view: str | None) -> list[str]:
-    """Names what deserves a look: tags that contradict the catalog (the catalog wins), text in the pixels."""
+    """Names what deserves a look: tags against the catalog (which wins) or each other, text in the pixels."""
     flags = []
     if None not in (header.laterality, catalogued_laterality) and header.laterality != catalogued_laterality:
         flags.append("laterality_differs")
     views = {view if view in VIEWS else "other" for view in (header.view, catalogued_view) if view is not None}
     if len(views) > 1:
         flags.append("view_differs")
+    flags += header.contradictions
     if header.burned_in:
         flags.append("burned_in")
     return flags

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 
+from pipeline.allocator import keep_freed_memory
 from pipeline.dicom.crop import LOW_CONTRAST, Box, breast_percentiles, crop_breast, crop_size, find_breast, thumbnail
 from pipeline.dicom.deidentify import UnusableFileError, read_allowed, silenced
 from pipeline.dicom.frame import Frame, first_look, second_look
@@ -46,6 +47,7 @@ def image_row(root: Path, file: CataloguedFile, settings: Ingest) -> Row:
         A row of CROPS. `reason` is `code` or `code: detail`, in words of this package only: the text of a foreign
         exception could quote the file.
     """
+    keep_freed_memory()
     cv2.setNumThreads(1)  # one process per core already
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it quotes files
     try:

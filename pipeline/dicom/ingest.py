@@ -40,13 +40,16 @@ def ingest(root: Path, catalog: Path, out: Path, settings: Ingest, workers: int,
         InputError: more than settings.max_rejected_fraction of the files are unusable, or the catalog is empty.
     """
     root, files = root.resolve(), _catalogued_files(catalog / "images.parquet")
+    # Of the settings, only those that shape a finished row: another limit reads nothing again.
     finished = scratch_folder(
         "ingest", settings=[settings.max_px, *settings.exclude, *_decoders()], inputs=[], code=["dicom"]
     )
     kept = {file.image_id: finished / _kept_name(root, file) for file in files}
     make_row = partial(image_row, root, settings=settings)
     try:
-        rejected = finish_files(files, kept, make_row, workers, backend, settings.max_rejected_fraction)
+        rejected = finish_files(
+            files, kept, make_row, workers, backend, settings.max_rejected_fraction, settings.seconds_per_file
+        )
         _refuse_many_rejected(files, rejected, settings.max_rejected_fraction)
         write_parts(
             {file.image_id: file.patient_id for file in files},

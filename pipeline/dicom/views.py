@@ -4,6 +4,7 @@ from pydicom import Dataset
 
 from pipeline.dicom.attributes import attribute, code_values, first_text, texts
 from pipeline.sections import Exclusion
+from pipeline.tables import VIEWS
 
 # PS3.4 B.5: storage SOP classes that are never a two-dimensional image for presentation.
 FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"
@@ -30,7 +31,8 @@ SUFFIXES: dict[str, Exclusion | None] = {
     "ID": "implant_displaced", "AT": "partial_view", "TAN": "partial_view", "CV": "partial_view",
 }  # fmt: skip
 # ACR MQCM's labels of views that are neither CC nor MLO, as tables write them.
-OTHER_VIEWS = ("ML", "LM", "LMO", "XCCL", "XCCM", "XCC", "FB", "SIO", "ISO", "AT", "CV", "TAN", "AX")
+PARTS = ("AT", "CV", "TAN", "AX")  # which codes write as modifiers
+OTHER_VIEWS = ("ML", "LM", "LMO", "XCCL", "XCCM", "XCC", "FB", "SIO", "ISO", *PARTS)
 POSITIONS = {
     f"{prefix}{view}{suffix}": (view, before or after)
     for view in ("CC", "MLO")
@@ -51,25 +53,53 @@ MAGNIFIED = 1.4
 
 
 def laterality(dataset: Dataset) -> str | None:
-    """The side, L or R: ImageLaterality, else Laterality, FrameLaterality, ViewPosition (`RCC`), PatientOrientation."""
+    """The side, L or R, from the first place that names one; None where none does."""
+    return next(iter(_sides(dataset)), None)
+
+
+def view(dataset: Dataset) -> str | None:
+    """CC, MLO or `other` from the first place that names a view; None where none does."""
+    return next(iter(_views(dataset)), None)
+
+
+def _sides(dataset: Dataset) -> list[str]:
+    """L or R from every place that names a side, the one to believe first.
+
+    In this order: ImageLaterality, Laterality, FrameLaterality, ViewPosition (`RCC`), PatientOrientation.
+    """
     found = [first_text(dataset, "ImageLaterality"), first_text(dataset, "Laterality"), _frame_laterality(dataset)]
     position = first_text(dataset, "ViewPosition") or ""
     if position not in POSITIONS and position[1:] in POSITIONS:
         found.append(position[0])
-    if side := next((side for side in found if side in ("L", "R")), None):
-        return side
     orientation = texts(dataset, "PatientOrientation")
-    return ORIENTATIONS.get((orientation[0], orientation[1])) if len(orientation) == 2 else None
+    found.append(ORIENTATIONS.get((orientation[0], orientation[1])) if len(orientation) == 2 else None)
+    return [side for side in found if side in ("L", "R")]
 
 
-def view(dataset: Dataset) -> str | None:
-    """CC, MLO or `other`: ViewCodeSequence, else ViewPosition, else PatientOrientation, where CBIS-DDSM writes it."""
-    if codes := code_values(dataset, "ViewCodeSequence"):
-        return VIEW_CODES.get(codes[0], "other")
-    if position := first_text(dataset, "ViewPosition"):
-        return _position(position)[0]
-    orientation = first_text(dataset, "PatientOrientation")
-    return orientation if orientation in ("CC", "MLO") else None
+def _views(dataset: Dataset) -> list[str]:
+    """CC, MLO or `other` from every place that names a view, the one to believe first.
+
+    In this order: ViewCodeSequence, ViewPosition, PatientOrientation, where CBIS-DDSM writes it.
+    """
+    names = [VIEW_CODES.get(code, "other") for code in code_values(dataset, "ViewCodeSequence")[:1]]
+    position, orientation = first_text(dataset, "ViewPosition"), first_text(dataset, "PatientOrientation")
+    names += [_position(position)[0]] if position else []
+    return names + [word for word in (orientation,) if word in VIEWS]
+
+
+def contradictions(dataset: Dataset) -> list[str]:
+    """Flags of a file whose own tags name two sides, or two views.
+
+    A part of the breast (axillary tail, cleavage) is a view of its own in one place and a modifier of CC or MLO in the
+    other: beside it, as beside a word that names no view at all, `other` contradicts nothing.
+    """
+    codes, word = code_values(dataset, "ViewCodeSequence"), first_text(dataset, "ViewPosition")
+    partial = (bool(word) and (word in PARTS or named_view(str(word)) is None)) or bool(
+        set(codes) & MODIFIER_CODES.keys()
+    )
+    views = set(_views(dataset)) - ({"other"} if partial else set())
+    named = {"laterality_within_file": set(_sides(dataset)), "view_within_file": views}
+    return [flag for flag, names in named.items() if len(names) > 1]
 
 
 def exclusions(dataset: Dataset) -> list[Exclusion]:

@@ -3,19 +3,25 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from threading import TIMEOUT_MAX
 from typing import Literal
 
-from joblib import Parallel, delayed
-from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
+from pipeline.dicom.guarded import Ending, alone, ending_of, in_processes, marked
 from pipeline.dicom.image import CataloguedFile, rejected_row
 from pipeline.dicom.store import Row, keep_row
 from pipeline.errors import InputError
 
 MakeRow = Callable[[CataloguedFile], Row]
 Backend = Literal["local", "ray"]
+REASONS = {
+    Ending.CRASH: "decoder_crash: the decoder ended its process",
+    Ending.TIMEOUT: "timeout: the decoder was still at work after ingest.seconds_per_file",
+}
+NO_LIMIT = int(TIMEOUT_MAX)  # seconds: the longest wait there is, centuries
+Place = tuple[CataloguedFile, Path]  # a file, and where its finished row is kept
 
 
 def finish_files(
@@ -25,11 +31,12 @@ def finish_files(
     workers: int,
     backend: Backend = "local",
     most_rejected: float = 1.0,
+    seconds_per_file: int = NO_LIMIT,
 ) -> dict[str, Row]:
     """Makes the rows that are not kept yet; keeps all but the rejected ones, which a later run tries again.
 
-    A file whose decoder ends the process (native decoders do, on broken streams) leaves its mark behind: it is tried
-    once more in a process of its own, and rejected if that dies too.
+    A file whose decoder ends the process (native decoders do, on broken streams), or is still at work when its time is
+    over, leaves its mark behind: it is tried once more in a process of its own, and rejected if that ends too.
 
     Args:
         files: All files.
@@ -38,6 +45,7 @@ def finish_files(
         workers: Processes on this machine.
         backend: Where they run.
         most_rejected: Share of rejected files beyond which the rest is not read.
+        seconds_per_file: Time that reading one file and keeping its row may take; then its process is ended.
 
     Returns:
         Rows of the rejected files by image_id.
@@ -46,20 +54,27 @@ def finish_files(
         InputError: a whole round finished nothing.
     """
     rejected: dict[str, Row] = {}
+    work = partial(_finish, make_row=make_row, seconds=seconds_per_file)
     missing = _missing(files, kept, rejected)
     with tqdm(total=len(files), desc="ingest", unit="image", mininterval=1) as progress:
         while missing and len(rejected) <= most_rejected * len(files):
             progress.update(len(files) - len(missing) - progress.n)
-            for row in _round(missing, kept, make_row, workers, backend):
-                progress.update()
-                if row is not None:
-                    rejected[row["image_id"]] = row
-                    progress.set_postfix(rejected=len(rejected), refresh=False)
-                if len(rejected) > most_rejected * len(files):
-                    break
+            places = [(file, kept[file.image_id]) for file in missing]
+            _collect(_round(places, work, workers, backend), rejected, most_rejected * len(files), progress)
             before, missing = missing, _missing(files, kept, rejected)
             _refuse_standstill(before, missing, kept)
     return rejected
+
+
+def _collect(rows: Iterator[Row | None], rejected: dict[str, Row], most: float, progress: "tqdm[None]") -> None:
+    """Adds the rejected among the rows, and stops when there are more than the most allowed."""
+    for row in rows:
+        progress.update()
+        if row is not None:
+            rejected[row["image_id"]] = row
+            progress.set_postfix(rejected=len(rejected), refresh=False)
+        if len(rejected) > most:
+            break
 
 
 def _missing(files: list[CataloguedFile], kept: dict[str, Path], rejected: dict[str, Row]) -> list[CataloguedFile]:
@@ -78,64 +93,51 @@ def _refuse_standstill(before: list[CataloguedFile], missing: list[CataloguedFil
 
 
 def _round(
-    missing: list[CataloguedFile], kept: dict[str, Path], make_row: MakeRow, workers: int, backend: Backend
+    missing: list[Place], work: Callable[[Place], Row | None], workers: int, backend: Backend
 ) -> Iterator[Row | None]:
-    """Runs all missing files, or, if some left a mark behind, those alone; ends early if a process dies."""
-    suspects = [file for file in missing if _mark(kept[file.image_id]).exists()]
+    """Runs all missing files, or, if some left a mark behind, those alone; ends early if a process ends."""
+    suspects = [place for place in missing if _mark(place[1]).exists()]
     try:
         if suspects:
-            yield from _alone(suspects, kept, make_row)
+            yield from (_alone(place, work) for place in suspects)
         elif backend == "ray":
-            yield from _in_cluster(missing, kept, make_row)
+            yield from _in_cluster(missing, work)
         else:
-            yield from _in_parallel(missing, kept, make_row, workers)
+            yield from in_processes(work, missing, workers)
     except TerminatedWorkerError:
-        if not any(_mark(kept[file.image_id]).exists() for file in missing):
+        if not any(_mark(kept).exists() for _, kept in missing):
             raise
 
 
-def _in_parallel(
-    files: list[CataloguedFile], kept: dict[str, Path], make_row: MakeRow, workers: int
-) -> Iterator[Row | None]:
-    """Runs the files through worker processes; yields in the order in which they finish."""
-    pool = Parallel(n_jobs=min(workers, len(files)), return_as="generator_unordered")
-    yield from pool(delayed(_finish)(file, kept[file.image_id], make_row) for file in files)
-
-
-def _in_cluster(files: list[CataloguedFile], kept: dict[str, Path], make_row: MakeRow) -> Iterator[Row | None]:
+def _in_cluster(missing: list[Place], work: Callable[[Place], Row | None]) -> Iterator[Row | None]:
     """Runs the files on a Ray cluster, which is imported only here; yields in the order in which they finish."""
     from pipeline.dicom.cluster import in_cluster
 
-    places = [(file, kept[file.image_id]) for file in files]
-    yield from in_cluster(partial(_finish_at, make_row=make_row), places)
+    yield from in_cluster(partial(_unless_timed_out, work=work), missing)
 
 
-def _alone(files: list[CataloguedFile], kept: dict[str, Path], make_row: MakeRow) -> Iterator[Row | None]:
-    """Runs every file in a process of its own and rejects those that end it."""
-    for file in files:
-        with ProcessPoolExecutor(max_workers=1) as pool:
-            try:
-                yield pool.submit(_finish, file, kept[file.image_id], make_row).result()
-            except TerminatedWorkerError:
-                _mark(kept[file.image_id]).unlink()
-                yield rejected_row(file, "decoder_crash: the decoder ended its process")
+def _unless_timed_out(place: Place, work: Callable[[Place], Row | None]) -> Row | None:
+    """What a cluster runs: Ray calls again after a worker has ended, and what ran out of time would do so again."""
+    timed_out = _mark(place[1]).exists() and ending_of(_mark(place[1])) is Ending.TIMEOUT
+    return None if timed_out else work(place)
 
 
-def _finish(file: CataloguedFile, kept: Path, make_row: MakeRow) -> Row | None:
+def _alone(place: Place, work: Callable[[Place], Row | None]) -> Row | None:
+    """Runs a file in a process of its own and rejects it if it ends that."""
+    row = alone(work, place, _mark(place[1]))
+    return rejected_row(place[0], REASONS[row]) if isinstance(row, Ending) else row
+
+
+def _finish(place: Place, make_row: MakeRow, seconds: int) -> Row | None:
     """Makes one row; keeps it and returns None, or returns it if the file is rejected."""
+    file, kept = place
     kept.parent.mkdir(parents=True, exist_ok=True)
-    _mark(kept).touch()
-    row = make_row(file)
-    rejected = row["status"] == "rejected"
-    if not rejected:
+    with marked(_mark(kept), seconds):
+        row = make_row(file)
+        if row["status"] == "rejected":
+            return row
         keep_row(row, kept)
-    _mark(kept).unlink()
-    return row if rejected else None
-
-
-def _finish_at(place: tuple[CataloguedFile, Path], make_row: MakeRow) -> Row | None:
-    """_finish of one file and where its row goes."""
-    return _finish(*place, make_row)
+    return None
 
 
 def _mark(kept: Path) -> Path:

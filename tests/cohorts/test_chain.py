@@ -19,7 +19,7 @@ from pipeline.tables import CATALOG, COHORT, FLOW, SHARD, SPLITS, read_table
 
 PATIENTS = 20
 SEED = 5
-INGEST = Ingest(max_px=200, exclude=[], max_rejected_fraction=0.05)
+INGEST = Ingest(max_px=200, exclude=[], max_rejected_fraction=0.05, seconds_per_file=120)
 ROOT = Path(__file__).resolve().parents[2]
 
 

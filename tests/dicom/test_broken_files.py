@@ -23,9 +23,9 @@ from pipeline.dicom.ingest import ingest
 from pipeline.dicom.store import part_of
 from pipeline.errors import InputError
 from pipeline.sections import Exclusion, Ingest
-from pipeline.tables import CROPS, read_table
+from pipeline.tables import CATALOG, CROPS, read_table, write_table
 
-SETTINGS = Ingest(max_px=200, exclude=list(get_args(Exclusion)), max_rejected_fraction=1.0)
+SETTINGS = Ingest(max_px=200, exclude=list(get_args(Exclusion)), max_rejected_fraction=1.0, seconds_per_file=120)
 MUTATIONS = 2000
 WORKER_BYTES = 1_500_000_000
 
@@ -131,6 +131,31 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path, archive, mam
     assert kept == {path: path.stat().st_mtime_ns for path in (tmp_path / "scratch").rglob("*.arrow")}
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_disk_that_fills_up_in_mid_run(tmp_path, archive, mammogram, breast, monkeypatch, workers):
+    """The kernel's own ENOSPC: the row of one image is written to /dev/full."""
+    image_row, kept_name, scratch = ingest_module.image_row, ingest_module._kept_name, tmp_path / "scratch"
+
+    def on_a_full_disk(root, file, settings):
+        if file.image_id == "a5":
+            kept = next(scratch.glob("ingest/*")) / kept_name(root, file)
+            kept.with_suffix(f".{os.getpid()}").symlink_to("/dev/full")
+        return image_row(root, file, settings)
+
+    root, catalog = archive({f"a{n}": mammogram(breast()) for n in range(12)})
+    with monkeypatch.context() as patched:
+        patched.setattr(ingest_module, "image_row", on_a_full_disk)
+        with pytest.raises(InputError, match=r"the disk is full .*MB free.*PIPELINE_SCRATCH.*finished images are kept"):
+            ingest(root, catalog, tmp_path / "out", SETTINGS, workers=workers)
+    assert not (tmp_path / "out").exists()
+    kept = {path: path.stat().st_mtime_ns for path in scratch.rglob("*.arrow")}
+    assert 1 <= len(kept) <= 11
+    ingest(root, catalog, tmp_path / "out", SETTINGS, workers=workers)
+    rows = rows_of(tmp_path / "out")
+    assert len(rows) == 12 and (rows["status"] == "ingested").all()
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}, "what was finished is not read again"
+
+
 def test_other_failures_of_the_disk_are_not_hidden(tmp_path, archive, mammogram, breast, monkeypatch):
     root, catalog = archive({"a": mammogram(breast())})
     monkeypatch.setattr(ingest_module, "write_parts", lambda *a: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
@@ -149,7 +174,8 @@ def slow(root, file, settings):
     return row(root, file, settings)
 module.image_row = slow
 root, catalog, out = map(Path, sys.argv[1:])
-module.ingest(root, catalog, out, Ingest(max_px=200, exclude=[], max_rejected_fraction=1.0), workers=1)
+settings = Ingest(max_px=200, exclude=[], max_rejected_fraction=1.0, seconds_per_file=120)
+module.ingest(root, catalog, out, settings, workers=1)
 """
 
 
@@ -165,7 +191,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, archive, ma
     run.wait()
     assert len(kept) < 60 and not (tmp_path / "out").exists()
     before = {path: path.stat().st_mtime_ns for path in kept}
-    settings = Ingest(max_px=200, exclude=[], max_rejected_fraction=1.0)
+    settings = Ingest(max_px=200, exclude=[], max_rejected_fraction=1.0, seconds_per_file=120)
     ingest(root, catalog, tmp_path / "out", settings, workers=2)
     assert before == {path: path.stat().st_mtime_ns for path in kept}, "what was finished is not read again"
     monkeypatch.setenv("PIPELINE_SCRATCH", str(tmp_path / "other"))
@@ -214,7 +240,8 @@ from pipeline.dicom.image import CataloguedFile, image_row
 from pipeline.sections import Ingest
 path = Path(sys.argv[1])
 file = CataloguedFile("a", "p", "R", "CC", path.name, path.stat().st_size, None)
-row = image_row(path.parent, file, Ingest(max_px=2048, exclude=["multi_frame"], max_rejected_fraction=0.0))
+settings = Ingest(max_px=2048, exclude=["multi_frame"], max_rejected_fraction=0.0, seconds_per_file=120)
+row = image_row(path.parent, file, settings)
 peak_kb = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(row["status"], int(peak_kb) * 1024)
 """
@@ -246,16 +273,11 @@ def test_a_run_that_goes_wrong_stops_before_it_has_read_everything(tmp_path, arc
     assert int(str(caught.value).split()[1]) < 100, "a tenth is enough to know"
 
 
-def test_a_file_out_of_reach_is_one_row(tmp_path, archive, mammogram, breast, monkeypatch):
+def test_a_file_out_of_reach_is_one_row(tmp_path, archive, mammogram, breast):
     root, catalog = archive({"a": mammogram(breast()), "good": mammogram(breast())})
-    stat = Path.stat
-
-    def refused(self, **options):
-        if self.name == "a.dcm":
-            raise PermissionError(13, "Permission denied", str(self))
-        return stat(self, **options)
-
-    monkeypatch.setattr(Path, "stat", refused)
+    files = read_table(catalog / "images.parquet", CATALOG)
+    too_long = "a" * 300  # for any file system: asking for it raises an OSError
+    write_table(files.assign(path=files["path"].replace("a.dcm", too_long)), catalog / "images.parquet", CATALOG)
     ingest(root, catalog, tmp_path / "out", SETTINGS, workers=1)
     rows = rows_of(tmp_path / "out")
     assert rows.loc["a", "status"] == "rejected" and rows.loc["good", "status"] == "ingested"
@@ -265,6 +287,6 @@ def test_a_file_out_of_reach_is_one_row(tmp_path, archive, mammogram, breast, mo
 def test_a_round_that_finishes_nothing_is_not_repeated_for_ever(tmp_path, monkeypatch):
     files = [CataloguedFile(f"i{n}", "p", "L", "CC", f"i{n}.dcm", 1, None) for n in range(3)]
     kept = {file.image_id: tmp_path / "ab" / f"{file.image_id}.arrow" for file in files}
-    monkeypatch.setattr(workers_module, "_in_parallel", lambda *a: iter([None, None, None]))
+    monkeypatch.setattr(workers_module, "in_processes", lambda *a: iter([None, None, None]))
     with pytest.raises(InputError, match="a round over 3 images finished none of them"):
         workers_module.finish_files(files, kept, lambda file: {}, workers=1)

@@ -3,15 +3,18 @@
 import threading
 import time
 
+import pandas as pd
 import pytest
 from pydicom.uid import RLELossless
 from ray.cluster_utils import Cluster
 
+from pipeline.dicom import ingest as ingest_module
 from pipeline.dicom.ingest import ingest
 from pipeline.errors import InputError
 from pipeline.sections import Ingest
+from pipeline.tables import CROPS, read_table
 
-SETTINGS = Ingest(max_px=200, exclude=[], max_rejected_fraction=1.0)
+SETTINGS = Ingest(max_px=200, exclude=[], max_rejected_fraction=1.0, seconds_per_file=120)
 IMAGES = 120
 
 
@@ -51,6 +54,24 @@ def test_a_node_dies_halfway_and_the_bytes_are_those_of_one_process(
     ingest(root, catalog, tmp_path / "two", SETTINGS, workers=1)
     for path in (tmp_path / "two").iterdir():
         assert path.read_bytes() == (tmp_path / "one" / path.name).read_bytes()
+
+
+def test_a_decoder_that_never_returns_costs_one_file(tmp_path, archive, mammogram, breast, monkeypatch, cluster):
+    image_row = ingest_module.image_row
+
+    def slow(root, file, settings):
+        if file.image_id == "slow":
+            time.sleep(60)
+        return image_row(root, file, settings)
+
+    monkeypatch.setattr(ingest_module, "image_row", slow)
+    monkeypatch.setenv("PIPELINE_SCRATCH", str(tmp_path / "scratch"))
+    root, catalog = archive({"slow": mammogram(breast())} | {f"a{n}": mammogram(breast()) for n in range(6)})
+    settings = SETTINGS.model_copy(update={"seconds_per_file": 1})
+    ingest(root, catalog, tmp_path / "out", settings, workers=1, backend="ray")
+    rows = pd.concat([read_table(path, CROPS) for path in (tmp_path / "out").iterdir()]).set_index("image_id")
+    assert rows.pop("status").to_dict() == {"slow": "rejected"} | {f"a{n}": "ingested" for n in range(6)}
+    assert rows.loc["slow", "reason"].startswith("timeout: ")
 
 
 def test_without_a_cluster(tmp_path, archive, mammogram, breast, monkeypatch):

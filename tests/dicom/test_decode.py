@@ -191,7 +191,7 @@ def test_a_crop_of_a_smaller_copy_is_the_crop_of_the_whole(films, tmp_path, max_
     for number, part in enumerate(films[::2]):
         (tmp_path / f"{number}.dcm").write_bytes(as_file(part, JPEG2000Lossless, 12))
         file = CataloguedFile("a", "p", "R", "CC", f"{number}.dcm", (tmp_path / f"{number}.dcm").stat().st_size, None)
-        settings = Ingest(max_px=max_px, exclude=[], max_rejected_fraction=0.0)
+        settings = Ingest(max_px=max_px, exclude=[], max_rejected_fraction=0.0, seconds_per_file=120)
         quick = image_row(tmp_path, file, settings)
         with monkeypatch.context() as patched:
             patched.setattr(frame, "reduced_values", lambda dataset, halvings: None)

@@ -28,7 +28,7 @@ def test_a_box_comes_back_as_it_went(box, top, left, height, width, rows, column
 def ingested(tmp_path, mammogram, stored, max_px, **attributes):
     mammogram(stored, **attributes).save_as(tmp_path / "a.dcm", enforce_file_format=True)
     file = CataloguedFile("a", "p", "L", "CC", "a.dcm", (tmp_path / "a.dcm").stat().st_size, None)
-    row = image_row(tmp_path, file, Ingest(max_px=max_px, exclude=[], max_rejected_fraction=0.0))
+    row = image_row(tmp_path, file, Ingest(max_px=max_px, exclude=[], max_rejected_fraction=0.0, seconds_per_file=120))
     assert row["status"] == "ingested", row["reason"]
     return row, decode_crop(row["crop"], row["codec"])
 

@@ -20,6 +20,13 @@ def code(value: str, *modifiers: str) -> Dataset:
     return item
 
 
+def frame_side(side: str) -> list[Dataset]:
+    group, anatomy = Dataset(), Dataset()
+    anatomy.FrameLaterality = side
+    group.FrameAnatomySequence = [anatomy]
+    return [group]
+
+
 def test_reads_side_view_and_geometry(mammogram):
     header = read_header(mammogram(PIXELS, ViewPosition="MLO", Manufacturer="HOLOGIC, Inc."))
     assert (header.laterality, header.view, header.manufacturer) == ("L", "MLO", "hologic")
@@ -122,12 +129,8 @@ def test_the_side_is_sought_everywhere(mammogram, attributes, side):
 
 
 def test_frame_laterality_of_the_shared_functional_groups(mammogram):
-    group, anatomy = Dataset(), Dataset()
-    anatomy.FrameLaterality = "R"
-    group.FrameAnatomySequence = [anatomy]
-    assert (
-        read_header(mammogram(PIXELS, ImageLaterality=None, SharedFunctionalGroupsSequence=[group])).laterality == "R"
-    )
+    dataset = mammogram(PIXELS, ImageLaterality=None, SharedFunctionalGroupsSequence=frame_side("R"))
+    assert read_header(dataset).laterality == "R"
 
 
 def test_pixels_that_are_not_square(mammogram):
@@ -145,6 +148,44 @@ def test_contradictions_are_flagged(mammogram):
     assert header_flags(read_header(mammogram(PIXELS, ViewPosition="ML")), "L", "LM") == [], "neither is CC or MLO"
     assert header_flags(read_header(mammogram(PIXELS, ViewPosition="ML")), "L", "CC") == ["view_differs"]
     assert header_flags(read_header(mammogram(PIXELS, ImageLaterality=None, ViewPosition=None)), "R", "MLO") == []
+
+
+@pytest.mark.parametrize(
+    ("attributes", "read", "flag"),
+    [
+        ({"SharedFunctionalGroupsSequence": frame_side("R")}, ("L", "CC"), "laterality_within_file"),
+        ({"SharedFunctionalGroupsSequence": frame_side("L")}, ("L", "CC"), None),
+        ({"Laterality": "R"}, ("L", "CC"), "laterality_within_file"),
+        ({"ViewPosition": "RCC"}, ("L", "CC"), "laterality_within_file"),
+        ({"PatientOrientation": ["P", "L"]}, ("L", "CC"), "laterality_within_file"),
+        ({"PatientOrientation": ["A", "R"], "Laterality": "L"}, ("L", "CC"), None),
+        ({"Laterality": "B"}, ("L", "CC"), None),  # both breasts: names no side
+        ({"PatientOrientation": ["P", "F"]}, ("L", "CC"), None),
+        ({"ViewCodeSequence": [code("399368009")]}, ("L", "MLO"), "view_within_file"),
+        ({"ViewCodeSequence": [code("399162004")]}, ("L", "CC"), None),
+        ({"ViewCodeSequence": [code("399260004")]}, ("L", "other"), "view_within_file"),  # medio-lateral
+        ({"ViewCodeSequence": [code("399162004")], "ViewPosition": "ML"}, ("L", "CC"), "view_within_file"),
+        ({"ViewCodeSequence": [code("399260004")], "ViewPosition": "ML"}, ("L", "other"), None),
+        ({"PatientOrientation": "MLO"}, ("L", "CC"), "view_within_file"),
+        ({"ViewCodeSequence": [code("399368009", "399011000")], "ViewPosition": "AT"}, ("L", "MLO"), None),
+        ({"ViewCodeSequence": [code("399161006")]}, ("L", "other"), None),  # cleavage, coded as if it were a view
+        ({"ViewCodeSequence": [code("399368009")], "ViewPosition": "JANE"}, ("L", "MLO"), None),
+        ({"ViewCodeSequence": [code("399368009")], "ViewPosition": "JANE", "PatientOrientation": "CC"}, ("L", "MLO"),
+         "view_within_file"),
+    ],
+)  # fmt: skip
+def test_two_places_of_a_file_that_contradict_each_other_are_flagged_and_the_first_wins(
+    mammogram, attributes, read, flag
+):
+    header = read_header(mammogram(PIXELS, **attributes))
+    assert (header.laterality, header.view) == read
+    assert header_flags(header, *read) == ([flag] if flag else [])
+
+
+def test_every_contradiction_of_a_file_is_told(mammogram):
+    header = read_header(mammogram(PIXELS, ViewCodeSequence=[code("399368009")], Laterality="R"))
+    flags = ["laterality_differs", "view_differs", "laterality_within_file", "view_within_file"]
+    assert header_flags(header, "R", "CC") == flags
 
 
 def test_absurd_sizes_are_refused(mammogram):

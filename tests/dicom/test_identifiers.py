@@ -49,7 +49,9 @@ def test_planted_identifiers_reach_no_output(tmp_path, archive, mammogram, breas
     root, catalog = archive({"good": good, "broken": broken, "strange": strange, "text": SECRET.encode() * 100})
     assert SECRET.encode() in (root / "good.dcm").read_bytes()
     capfd.readouterr(), caplog.clear()  # what writing the files said
-    strict, lenient = (Ingest(max_px=64, exclude=[], max_rejected_fraction=share) for share in (0.0, 1.0))
+    strict, lenient = (
+        Ingest(max_px=64, exclude=[], max_rejected_fraction=share, seconds_per_file=120) for share in (0.0, 1.0)
+    )
     with pytest.raises(InputError) as caught:
         ingest(root, catalog, tmp_path / "out", strict, workers=workers)
     ingest(root, catalog, tmp_path / "out", lenient, workers=workers)

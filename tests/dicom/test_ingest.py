@@ -1,7 +1,9 @@
 """From an archive to Parquet parts: every file one row, whatever is wrong with it; resumable; byte-stable."""
 
 import os
+import re
 import signal
+import time
 from typing import get_args
 
 import numpy as np
@@ -9,16 +11,16 @@ import pandas as pd
 import pytest
 from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 
-from pipeline.dicom import image as image_module
+from pipeline.dicom import ingest as ingest_module
 from pipeline.dicom.image import CataloguedFile, rejected_row
 from pipeline.dicom.ingest import ingest
-from pipeline.dicom.store import decode_crop, part_of
+from pipeline.dicom.store import decode_crop, kept_row, part_of
 from pipeline.dicom.workers import finish_files
 from pipeline.errors import InputError
 from pipeline.sections import Exclusion, Ingest
 from pipeline.tables import CROPS, read_table
 
-SETTINGS = Ingest(max_px=200, exclude=list(get_args(Exclusion)), max_rejected_fraction=1.0)
+SETTINGS = Ingest(max_px=200, exclude=list(get_args(Exclusion)), max_rejected_fraction=1.0, seconds_per_file=120)
 
 
 @pytest.fixture(autouse=True)
@@ -27,16 +29,17 @@ def scratch(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def decoded(monkeypatch):
-    """Names of the files whose pixels are decoded in this process."""
-    names, grey_table = [], image_module.grey_table
+def newly_kept(tmp_path):
+    """Tells the images whose rows were written since it was asked last; what is kept is not decoded again."""
+    known = {}
 
-    def spy(dataset):
-        names.append(os.path.basename(dataset.filename))
-        return grey_table(dataset)
+    def images() -> list[str]:
+        found = {path: path.stat().st_mtime_ns for path in (tmp_path / "scratch").rglob("*.arrow")}
+        new = [path for path, written in found.items() if known.get(path) != written]
+        known.update(found)
+        return sorted(kept_row(path)["image_id"] for path in new)
 
-    monkeypatch.setattr(image_module, "grey_table", spy)
-    return names
+    return images
 
 
 def rows_of(out) -> pd.DataFrame:
@@ -120,23 +123,22 @@ def test_tags_that_contradict_the_catalog_are_flagged_and_the_catalog_wins(tmp_p
     assert (row["flag"], row["view"], row["status"]) == ("view_differs", "CC", "ingested")
 
 
-def test_resuming_decodes_only_what_is_missing(tmp_path, archive, mammogram, breast, decoded):
+def test_resuming_decodes_only_what_is_missing(tmp_path, archive, mammogram, breast, newly_kept):
     files = {f"a{n}": mammogram(breast()) for n in range(4)}
     root, catalog = archive(files)
     ingest(root, catalog, tmp_path / "one", SETTINGS, workers=1)
-    assert sorted(decoded) == [f"a{n}.dcm" for n in range(4)]
-    decoded.clear()
+    assert newly_kept() == [f"a{n}" for n in range(4)]
     root, catalog = archive(files | {"b": mammogram(breast(), ViewPosition="CC", Manufacturer="SIEMENS")})
     ingest(root, catalog, tmp_path / "two", SETTINGS, workers=1)
-    assert decoded == ["b.dcm"]
+    assert newly_kept() == ["b"]
     assert len(rows_of(tmp_path / "two")) == 5
-    decoded.clear()
     os.utime(root / "a1.dcm", (1, 1))
     ingest(root, catalog, tmp_path / "three", SETTINGS, workers=1)
-    assert decoded == ["a1.dcm"], "a file that changed in place is read again"
-    decoded.clear()
+    assert newly_kept() == ["a1"], "a file that changed in place is read again"
     ingest(root, catalog, tmp_path / "four", SETTINGS.model_copy(update={"max_px": 100}), workers=1)
-    assert len(decoded) == 5, "another size of crop is another result"
+    assert len(newly_kept()) == 5, "another size of crop is another result"
+    ingest(root, catalog, tmp_path / "five", SETTINGS.model_copy(update={"seconds_per_file": 60}), workers=1)
+    assert newly_kept() == [], "another limit is the same result"
 
 
 def test_two_runs_write_the_same_bytes(tmp_path, archive, mammogram, breast, monkeypatch):
@@ -164,16 +166,62 @@ def test_without_a_catalog(tmp_path, archive):
         ingest(tmp_path, tmp_path, tmp_path / "out", SETTINGS, workers=1)
 
 
-def test_a_decoder_that_ends_its_process_costs_one_file(tmp_path):
+def crash():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang():
+    time.sleep(60)
+
+
+def loop():
+    """For ages in C, without giving the interpreter back."""
+    re.match("(a+)+$", "a" * 90 + "b")
+
+
+@pytest.mark.parametrize(
+    ("decode", "workers", "code"),
+    [(crash, 2, "decoder_crash"), (crash, 1, "decoder_crash"), (hang, 2, "timeout"), (loop, 1, "timeout")],
+)
+def test_a_decoder_that_ends_its_process_or_never_returns_costs_one_file(tmp_path, decode, workers, code):
     files = [CataloguedFile(f"i{n}", "p", "L", "CC", f"i{n}.dcm", 1, None) for n in range(6)]
     kept = {file.image_id: tmp_path / "kept" / f"{file.image_id}.arrow" for file in files}
 
     def make_row(file):
         if file.image_id == "i3":
-            os.kill(os.getpid(), signal.SIGKILL)
+            decode()
         return rejected_row(file, "") | {"status": "ingested", "reason": None}
 
-    rejected = finish_files(files, kept, make_row, workers=2)
-    assert {name: row["reason"].partition(":")[0] for name, row in rejected.items()} == {"i3": "decoder_crash"}
+    rejected = finish_files(files, kept, make_row, workers, seconds_per_file=1)
+    assert {name: row["reason"].partition(":")[0] for name, row in rejected.items()} == {"i3": code}
     assert all(path.exists() for name, path in kept.items() if name != "i3")
-    assert not list((tmp_path / "kept").glob("*.open"))
+    assert sorted(path.suffix for path in (tmp_path / "kept").iterdir()) == [".arrow"] * 5, "no mark is left"
+
+
+def test_the_limit_is_of_each_file_not_of_them_all(tmp_path):
+    files = [CataloguedFile(f"i{n}", "p", "L", "CC", f"i{n}.dcm", 1, None) for n in range(6)]
+    kept = {file.image_id: tmp_path / "kept" / f"{file.image_id}.arrow" for file in files}
+
+    def make_row(file):
+        time.sleep(0.5)
+        return rejected_row(file, "") | {"status": "ingested", "reason": None}
+
+    assert finish_files(files, kept, make_row, workers=1, seconds_per_file=2) == {}
+
+
+def test_a_file_that_takes_too_long_is_a_row(tmp_path, archive, mammogram, breast, monkeypatch):
+    image_row = ingest_module.image_row
+
+    def slow(root, file, settings):
+        if file.image_id == "slow":
+            hang()
+        return image_row(root, file, settings)
+
+    monkeypatch.setattr(ingest_module, "image_row", slow)
+    root, catalog = archive({"slow": mammogram(breast()), "good": mammogram(breast())})
+    ingest(root, catalog, tmp_path / "out", SETTINGS.model_copy(update={"seconds_per_file": 1}), workers=2)
+    rows = rows_of(tmp_path / "out")
+    assert tuple(rows.loc["slow", ["status", "reason"]]) == (
+        "rejected", "timeout: the decoder was still at work after ingest.seconds_per_file",
+    )  # fmt: skip
+    assert rows.loc["good", "status"] == "ingested"

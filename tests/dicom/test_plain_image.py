@@ -12,7 +12,9 @@ from pipeline.sections import Ingest
 
 def row_of(path, **known):
     file = CataloguedFile("a", "p", known.get("laterality"), "CC", path.name, path.stat().st_size, None)
-    return image_row(path.parent, file, Ingest(max_px=9999, exclude=["multi_frame"], max_rejected_fraction=1.0))
+    return image_row(
+        path.parent, file, Ingest(max_px=9999, exclude=["multi_frame"], max_rejected_fraction=1.0, seconds_per_file=120)
+    )
 
 
 @pytest.mark.parametrize(

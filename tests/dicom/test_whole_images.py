@@ -50,7 +50,7 @@ def test_real_films(case, view):
 def test_a_real_film_becomes_a_row_with_the_catalogs_view():
     path = next(gen_cases())["rcc"]
     file = CataloguedFile("i", "p", "R", "CC", path.name, path.stat().st_size, None)
-    row = image_row(path.parent, file, Ingest(max_px=640, exclude=[], max_rejected_fraction=0.0))
+    row = image_row(path.parent, file, Ingest(max_px=640, exclude=[], max_rejected_fraction=0.0, seconds_per_file=120))
     assert (row["status"], row["flag"], row["photometric"]) == ("ingested", None, "MONOCHROME2")
     assert (row["height_px"], row["frame_height_px"], row["frame_width_px"]) == (640, 4560, 2864)
     assert decode_crop(row["crop"], row["codec"]).shape == (640, row["width_px"])

@@ -20,7 +20,7 @@ def test_boxes_of_vindr_map_to_the_crop_and_back(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("PIPELINE_SCRATCH", str(tmp_path / "scratch"))
     write_archive("vindr", patients=12, seed=3, root=tmp_path / "raw", processes=1)
     catalog("vindr", VINDR, tmp_path / "raw", tmp_path / "catalog")
-    settings = Ingest(max_px=300, exclude=[], max_rejected_fraction=0.0)
+    settings = Ingest(max_px=300, exclude=[], max_rejected_fraction=0.0, seconds_per_file=120)
     ingest(tmp_path / "raw", tmp_path / "catalog", tmp_path / "crops", settings, workers=1)
     findings = read_table(tmp_path / "catalog" / "findings.parquet", FINDINGS)
     crops = pd.concat([read_table(part, CROPS) for part in (tmp_path / "crops").iterdir()]).set_index("image_id")

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pipeline.cohorts.adapters.cbis_ddsm_files import MAMMOGRAM, largest, lesion_boxes, patient_folders, series_files
+from pipeline.cohorts.adapters.cbis_ddsm_files import MAMMOGRAM, largest, patient_folders, series_files
+from pipeline.cohorts.adapters.cbis_ddsm_masks import lesion_boxes
 from pipeline.cohorts.adapters.cells import Cells, read_cells
 from pipeline.cohorts.adapters.reading import Reading, breast_ids, extra_of, refuse_options, with_unknown
 from pipeline.cohorts.breasts import merge_birads, merge_findings
@@ -98,9 +99,11 @@ def _lesions(root: Path, table: Table, folders: Mapping[str, Sequence[Path]], pr
     found = {name: largest(series_files(folders, name)) for name in series.dropna().unique()}
     mammograms = [found.get(name) for name in series]
     files = _lesion_files(cells, image_id, folders)
-    boxes = lesion_boxes(list(zip(mammograms, files, strict=True)), table.file)
-    unmarked = [image is not None and box is None for image, box in zip(mammograms, boxes, strict=True)]
+    boxes, ended = lesion_boxes(list(zip(mammograms, files, strict=True)), table.file)
+    read = zip(mammograms, boxes, ended, strict=True)
+    unmarked = [image is not None and box is None and not end for image, box, end in read]
     cells.note(pd.Series(unmarked), MASK, "a mask of two levels with the proportions of its image, to take a box from")
+    cells.note(pd.Series(ended), MASK, "files whose decoder neither crashes nor hangs, to take a box from")
     edges = pd.DataFrame([box or (None,) * 4 for box in boxes], columns=list(EDGES), dtype="Float64")
     rows = {
         "image_id": image_id,

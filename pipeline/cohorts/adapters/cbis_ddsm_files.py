@@ -8,12 +8,10 @@ Source: https://wiki.cancerimagingarchive.net/display/NBIA/Downloading+TCIA+Imag
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from pipeline.dicom.decode import stored_values
 from pipeline.dicom.deidentify import read_allowed, silenced
@@ -66,19 +64,6 @@ def largest(files: Sequence[Path]) -> Path | None:
         return files[0] if files else None
     with silenced():
         return max(files, key=lambda file: np.prod(_size(file) or (0, 0)))
-
-
-def lesion_boxes(lesions: Sequence[tuple[Path | None, Sequence[Path]]], shown: str) -> list[Box | None]:
-    """The box of every lesion, read in threads; the time goes by in reading files and in numpy.
-
-    Args:
-        lesions: The mammogram, and the files among which its lesion's mask is.
-        shown: What the progress bar is called.
-    """
-    pool = Parallel(n_jobs=-1, prefer="threads", return_as="generator")
-    with silenced():
-        boxes: Iterator[Box | None] = pool(delayed(lesion_box)(image, files) for image, files in lesions)
-        return list(tqdm(boxes, total=len(lesions), desc=shown, unit="mask", mininterval=1))
 
 
 def lesion_box(image: Path | None, files: Sequence[Path]) -> Box | None:

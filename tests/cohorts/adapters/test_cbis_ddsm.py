@@ -1,7 +1,10 @@
 """The CBIS-DDSM adapter on a miniature of the collection: its tables, its folders, its files."""
 
 import json
-from collections.abc import Sequence
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +15,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ImplicitVRLittleEndian
 
 from pipeline.cohorts import catalog as catalog_module
-from pipeline.cohorts.adapters import cbis_ddsm
-from pipeline.cohorts.adapters.cbis_ddsm_files import lesion_box, lesion_boxes, patient_folders
+from pipeline.cohorts.adapters import cbis_ddsm, cbis_ddsm_masks
+from pipeline.cohorts.adapters.cbis_ddsm_files import Box, lesion_box, patient_folders
 from pipeline.cohorts.adapters.reading import Reading
 from pipeline.cohorts.catalog import catalog
 from pipeline.cohorts.problems import Problem, Problems
@@ -285,12 +288,34 @@ def test_a_mask_that_cannot_be_decoded_has_no_box(tmp_path: Path) -> None:
     assert len(problems) == 1
 
 
-def test_threads_give_what_one_lesion_at_a_time_gives(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: time.sleep(60)])
+def test_a_mask_that_crashes_or_hangs_its_decoder_is_told_and_costs_its_own_box(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: Callable[[], None]
+) -> None:
+    rows = [write_files(tmp_path, row("mass", "train", f"P_0000{number}")) for number in range(1, 5)]
+
+    def read_mask(lesion: cbis_ddsm_masks.Lesion) -> Box | None:
+        if "P_00002" in str(lesion[0]):
+            end()
+        return lesion_box(*lesion)
+
+    monkeypatch.setattr(cbis_ddsm_masks, "_read", read_mask)
+    monkeypatch.setattr(cbis_ddsm_masks, "SECONDS_PER_LESION", 1)
+    reading, problems = read(write_tables(tmp_path, mass_train=rows))
+    assert boxes(reading.findings) == [list(BOX), [None] * 4, list(BOX), list(BOX)]
+    assert len(reading.images) == 4
+    place = "mass_case_description_train_set.csv, column ROI mask file path: expected"
+    assert [(p.kind, p.place, p.records) for p in problems] == [
+        ("unknown_value", f"{place} files whose decoder neither crashes nor hangs, to take a box from", 1)
+    ]
+
+
+def test_processes_give_what_one_lesion_at_a_time_gives(tmp_path: Path) -> None:
     image = write_dicom(tmp_path / "image.dcm", film())
     masks = [write_dicom(tmp_path / f"{top}.dcm", mask(box=(top, 3, 4, 5))) for top in range(20)]
     lesions = [*((image, [file]) for file in masks), (None, masks[:1]), (image, [])]
     expected = [lesion_box(*lesion) for lesion in lesions]
-    assert lesion_boxes(lesions, "masks") == expected
+    assert cbis_ddsm_masks.lesion_boxes(lesions, "masks") == (expected, [False] * len(lesions))
     assert expected[7] == (7, 3, 4, 5)
     assert expected[-2:] == [None, None]
 
