@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.evaluation.flow_html import flow_figure
 from pipeline.evaluation.html_parts import Row, definitions, number, plain_heads, share, table
 from pipeline.evaluation.samples import Sample
 
@@ -37,7 +38,7 @@ def provenance(metrics: dict[str, Any], config: dict[str, Any], engine: dict[str
 
 
 def flow_table(cohort: str, flow: pd.DataFrame) -> str:
-    """What each exclusion left of a cohort, then its splits.
+    """What each exclusion left of a cohort, then its splits: as a figure, and folded below it as a table.
 
     Args:
         cohort: Its name.
@@ -51,7 +52,10 @@ def flow_table(cohort: str, flow: pd.DataFrame) -> str:
         kind = "split" if str(step["step"]).startswith("split: ") else ""
         rows.append(Row([escape(str(step["step"])), f'<span class="down">{excluded}</span>', *counts], kind))
     heads = plain_heads("Step", "Images left out", "Images", "Breasts", "Exams", "Patients")
-    return table(heads, rows, f"<b>{escape(cohort)}.</b> Each line counts what is left after its step.")
+    caption = f"<b>{escape(cohort)}.</b>"
+    folded = table(heads, rows, f"{caption} Each line counts what is left after its step.")
+    figure = flow_figure(flow, uncatalogued=[], rejected={}, caption=caption)
+    return f"<div>{figure}<details><summary>{escape(cohort)} as a table</summary>{folded}</details></div>"
 
 
 def report_rates_table(reports: dict[str, dict[str, Any]]) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.evaluation.flow_html import split_rows
 from pipeline.evaluation.inputs import EvaluationInputs
 from pipeline.evaluation.rounding import rounded
 
@@ -47,15 +48,6 @@ def describe_pretraining(inputs: EvaluationInputs) -> dict[str, Any]:
 def cohort_flow(inputs: EvaluationInputs, cohort: str) -> pd.DataFrame:
     """tables.FLOW with what each step left out, and below it how the kept ones are split over train to test."""
     flow = inputs.read_flow(cohort)
-    counted = ["images", "breasts", "exams", "patients"]
-    images = inputs.read_images(cohort)
-    split_rows = [
-        {"step": f"split: {split}"}
-        | {name: int(rows[f"{name.removesuffix('s')}_id"].nunique()) for name in counted}
-        | {"left_out": None}
-        for split, rows in images.groupby("split")
-    ]
+    splits = split_rows(inputs.read_images(cohort)).assign(left_out=None)
     flow = flow.assign(left_out=(-flow["images"].diff()).astype("Int64"))
-    order = {"split: train": 0, "split: validation": 1, "split: test": 2}
-    splits = sorted(split_rows, key=lambda row: order[str(row["step"])])
-    return pd.concat([flow.astype({"left_out": object}), pd.DataFrame(splits, dtype=object)], ignore_index=True)
+    return pd.concat([flow.astype({"left_out": object}), splits.astype(object)], ignore_index=True)

@@ -11,8 +11,11 @@ import pyarrow.parquet as pq
 
 from pipeline.cohorts.problems import CURES
 from pipeline.dicom.store import decode_crop
+from pipeline.evaluation.flow_html import flow_figure
 from pipeline.evaluation.html_parts import Row, number, paragraph, plain_heads, share, table
+from pipeline.evaluation.quality_rows import count_reasons
 from pipeline.evaluation.samples import crop_png, png, png_uri
+from pipeline.sections import ProblemKind
 
 CROP_PX = 150  # height on the page
 BOX_COLOUR = (0, 165, 255)  # orange, in OpenCV's order
@@ -28,7 +31,31 @@ TITLES = {
     "photometric": "Photometric interpretation",
     "transfer_syntax": "Transfer syntax",
     "voi": "VOI transformation",
+    "spacing_mm": "Spacing of the frame, mm",
 }
+# Kinds of problems that keep a row or a file out of the catalog -> what their records are; the others keep theirs.
+UNCATALOGUED: dict[ProblemKind, str] = {
+    "row_without_file": "rows without a file",
+    "row_without_image": "rows without an image",
+    "file_without_row": "files without a row",
+    "duplicate_image": "rows of an image that had one already",
+    "unreadable_folder": "folders that cannot be read",
+}
+
+
+def quality_flow(flow: pd.DataFrame, problems: pd.DataFrame, rows: pd.DataFrame) -> str:
+    """The cohort's flow, from the archive's tables and files to the splits.
+
+    Args:
+        flow: tables.FLOW, then the splits (flow_html.split_rows).
+        problems: tables.PROBLEMS.
+        rows: status and reason of every file that ingest met.
+    """
+    records = problems.groupby("kind")["records"].sum()
+    uncatalogued = [f"{what}: {number(int(records[kind]))}" for kind, what in UNCATALOGUED.items() if kind in records]
+    kept = int(records[~records.index.isin(list(UNCATALOGUED))].sum())
+    caption = f"{number(kept)} records have a problem but stay in: see below." if kept else ""
+    return flow_figure(flow, uncatalogued, count_reasons(rows[rows["status"] == "rejected"]), caption)
 
 
 def problem_table(problems: pd.DataFrame) -> str:
