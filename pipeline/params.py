@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -91,11 +92,16 @@ def _keys_beside(model: type[Section], location: tuple[Any, ...]) -> list[str]:
     """The keys that are allowed next to an unknown one."""
     current: Any = model
     for part in location[:-1]:
-        field = getattr(current, "model_fields", {}).get(part)
+        field = _fields(current).get(part)
         annotation = field.annotation if field else None
         arguments = [a for a in getattr(annotation, "__args__", ()) if hasattr(a, "model_fields")]
         current = annotation if hasattr(annotation, "model_fields") else (arguments[0] if arguments else current)
-    return sorted(getattr(current, "model_fields", {}))
+    return sorted(_fields(current))
+
+
+def _fields(model: Any) -> dict[str, FieldInfo]:
+    """A section's fields by their key in the file."""
+    return {field.alias or name: field for name, field in getattr(model, "model_fields", {}).items()}
 
 
 def _check_agreement(params: Params) -> None:
@@ -161,5 +167,19 @@ def _check_profile(params: Params) -> None:
     for key, table in tables.items():
         if "default" not in table:
             raise InputError(f"{file}: {key}: no row `default` for the encoders without a row of their own")
+    _check_pack(file, profile)
     if run.pretrain.method not in by_encoder(profile.optimisation.batch, params.encoder):
         raise InputError(f"{file}: optimisation.batch: no {run.pretrain.method} for {params.encoder}")
+
+
+def _check_pack(file: Path, profile: Profile) -> None:
+    """The preparation exists, and the stored crops are large enough for it."""
+    name, largest = profile.packing.preparation, profile.ingest.max_px
+    if name not in profile.preparations:
+        known = ", ".join(sorted(profile.preparations))
+        raise InputError(f"{file}: pack.preparation: {name} not in preparations; allowed: {known}")
+    if (longest := max(profile.pack.height_px, profile.pack.width_px)) > largest:
+        raise InputError(
+            f"{file}: preparations.{name}: {longest} px, but ingest.max_px stores crops of {largest} px at most; raise"
+            " ingest.max_px or take a smaller preparation"
+        )

@@ -187,25 +187,50 @@ class Compute(Section):
 
 
 class Ingest(Section):
-    """The longest side of a stored crop, which images are left out, and the share of rejects that stops a run."""
+    """The longest side of a stored crop, which images are left out, when a file and when the run is given up."""
 
     max_px: Annotated[int, Field(ge=64)]
     exclude: list[Exclusion]
     max_rejected_fraction: Annotated[float, Field(ge=0, le=1)]
+    seconds_per_file: PositiveInt
 
 
-class Pack(Section):
-    """The named preparation that turns a 16-bit crop into the network's 8-bit input."""
+class Preparation(Section):
+    """How a stored 16-bit crop becomes what one system feeds its encoder (docs/preparations.md).
 
-    preparation: Literal["mv_mlm"]
+    Attributes:
+        height_px: Rows of the prepared image.
+        width_px: Its columns.
+        resize: `stretch` fills the image with the crop; `letterbox` keeps the crop's aspect ratio and centres it in
+            black; `frame` stretches the whole frame, the crop lying where it lay in it.
+        grey: `stored` scales by percentiles inside the breast, `frame` by least and greatest value of the frame.
+        headroom: Where white lies, in percentile ranges above the low end (grey `stored` only).
+        threshold: What is background, of 255 on the frame scale (threshold_use `zero` only).
+        threshold_use: `zero` blanks what is below the threshold; `mask_only` blanks nothing more than ingest did.
+        mirror: The side on which the chest wall shall lie, or `none`: images are never mirrored.
+        bits: Of one pixel of the stored PNG; readers give 0 to 255 for either.
+    """
+
     height_px: Annotated[int, Field(ge=32)]
     width_px: Annotated[int, Field(ge=32)]
-    resize: Literal["stretch", "letterbox"]
+    resize: Literal["stretch", "letterbox", "frame"]
     grey: Literal["stored", "frame"]
     headroom: Annotated[float, Field(ge=1)]
     threshold: Annotated[int, Field(ge=0, le=255)]
     threshold_use: Literal["zero", "mask_only"]
+    mirror: Literal["none", "chest_wall_left", "chest_wall_right"]
+    bits: Literal[8, 16]
+
+
+class Packing(Section):
+    """The name of the preparation to pack, and the number of shards of a cohort."""
+
+    preparation: Name
     shards: PositiveInt
+
+
+class Pack(Packing, Preparation):
+    """Section `pack` and the preparation it names, in one."""
 
 
 class Llm(Section):
@@ -283,12 +308,13 @@ class Downstream(Section):
 
 
 class Profile(Section):
-    """conf/profile/<profile>.yaml: what scale decides."""
+    """conf/profile/<profile>.yaml: what scale decides. (packing: its section `pack`.)"""
 
     archives: dict[Name, Archive]
     compute: Compute
     ingest: Ingest
-    pack: Pack
+    packing: Packing = Field(alias="pack")
+    preparations: dict[Name, Preparation]
     llm: Llm
     text: Text
     encoder: Encoder
@@ -296,3 +322,9 @@ class Profile(Section):
     optimisation: Optimisation
     augment: Augment
     downstream: Downstream
+
+    @property
+    def pack(self) -> Pack:
+        """Section `pack` with the settings of the preparation it names."""
+        chosen = self.preparations[self.packing.preparation]
+        return Pack(**self.packing.model_dump(), **chosen.model_dump())

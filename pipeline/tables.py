@@ -209,6 +209,10 @@ TEXT_KEYS = pa.schema(
 )
 
 # pack_* -> pretrain, embed, finetune. Images only; both views of a breast lie in one row group.
+# image: a grey PNG of 8 or 16 bits, black to white. mirrored: the image is turned left to right against the crop, as
+# the preparation asks (pipeline/shards/prepare.py); positions mirror with it.
+# STEPS_16_BIT: a 16-bit pixel is this many times the 8-bit one of the same grey (65535 / 255).
+STEPS_16_BIT = 257
 SHARD = pa.schema(
     [
         ("image_id", pa.string()),
@@ -218,6 +222,7 @@ SHARD = pa.schema(
         ("laterality", pa.string()),
         ("view", pa.string()),
         ("split", pa.string()),
+        ("mirrored", pa.bool_()),
         ("codec", pa.string()),
         ("image", pa.binary()),
     ]

@@ -1,4 +1,4 @@
-"""Prepares one cohort's crops and packs them as 8-bit shards for evaluation: every split."""
+"""Prepares one cohort's crops and packs them as shards for evaluation: every split."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Prepares one cohort's crops and packs them as 8-bit shards for pretraining: no test patient."""
+"""Prepares one cohort's crops and packs them as shards for pretraining: no test patient."""
 
 from pathlib import Path
 

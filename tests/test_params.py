@@ -40,7 +40,19 @@ DEMO = "conf/profile/demo.yaml"
         ("params.yaml", "tasks.mass_vindr.lable", "mass", ["tasks.mass_vindr.lable", "unknown key", "label"]),
         ("params.yaml", "zero_shot.tasks", ["mass"], ["zero_shot.tasks", "mass", "mass_vindr"]),
         ("params.yaml", "fuse.cohort", "vindr", ["fuse.cohort", "vindr", "report_cohorts"]),
-        (DEMO, "pack.height_px", "tall", ["demo.yaml", "pack.height_px", "'tall'", "integer"]),
+        (DEMO, "pack.shards", "many", ["demo.yaml", "pack.shards", "'many'", "integer"]),
+        (DEMO, "pack.preparation", "mirage", ["demo.yaml", "pack.preparation", "mirage", "mammo_clip", "mirai"]),
+        (DEMO, "pack.height_px", 128, ["demo.yaml", "pack.height_px", "unknown key", "preparation, shards"]),
+        (
+            DEMO,
+            "preparations.mama.height_px",
+            "tall",
+            ["demo.yaml", "preparations.mama.height_px", "'tall'", "integer"],
+        ),
+        (DEMO, "preparations.mama.bits", 12, ["preparations.mama.bits", "12", "8 or 16"]),
+        (DEMO, "preparations.mama.mirror", "left", ["preparations.mama.mirror", "'left'", "chest_wall_left"]),
+        (DEMO, "preparations.mama.grey", None, ["preparations.mama.grey", "missing"]),
+        (DEMO, "preparations.mv_mlm.height_px", 700, ["preparations.mv_mlm", "700 px", "ingest.max_px", "640"]),
         (DEMO, "compute.precision", "bf16", ["compute.precision", "bf16", "CPU", "fp32"]),
         (DEMO, "archives.vindr", None, ["archives", "vindr"]),
         (DEMO, "archives.vindr.root", "somewhere", ["archives.vindr", "either root", "patients"]),
@@ -89,6 +101,21 @@ def test_encoder_auto_is_the_profiles_default(project: Path) -> None:
     assert read_params(project).encoder == "efficientnet_b5"
 
 
+@pytest.mark.parametrize("name", ["demo", "paper"])
+@pytest.mark.parametrize("preparation", ["mv_mlm", "mammo_clip", "mama", "mirai"])
+def test_every_profile_can_pack_every_preparation(project: Path, name: str, preparation: str) -> None:
+    set_value(project / "params.yaml", "profile", name)
+    set_value(project / f"conf/profile/{name}.yaml", "pack.preparation", preparation)
+    profile = read_params(project).profile
+    assert profile.pack.preparation == preparation
+    assert profile.pack.model_dump() == {
+        **profile.preparations[preparation].model_dump(),
+        "preparation": preparation,
+        "shards": profile.packing.shards,
+    }
+    assert (profile.pack.mirror == "none") == (preparation != "mirai")
+
+
 def test_paper_profile_holds_the_papers_numbers(project: Path) -> None:
     set_value(project / "params.yaml", "profile", "paper")
     profile = read_params(project).profile
@@ -96,6 +123,8 @@ def test_paper_profile_holds_the_papers_numbers(project: Path) -> None:
     assert (profile.pack.height_px, profile.pack.width_px, profile.pack.threshold) == (1520, 912, 40)
     assert (o.temperature_image_text, o.temperature_views, o.learnable_temperature) == (0.007, 0.1, False)
     assert (o.learning_rate, o.weight_decay, o.warmup_epochs, o.epochs["default"]) == (5e-5, 1e-4, 1.0, 10)
+    sizes = {name: (frame.height_px, frame.width_px) for name, frame in profile.preparations.items()}
+    assert sizes == {"mv_mlm": (1520, 912), "mammo_clip": (1520, 912), "mama": (518, 518), "mirai": (2048, 1664)}
     assert (tr.tokens, tr.blocks, tr.heads, tr.mlp) == (256, 4, 8, 1024)
     assert {method: by_encoder(o.batch, "resnet34")[method] for method in ("clip", "mv_clip_tr")} == {
         "clip": 32,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Float64, Int64, UInt8
+from jaxtyping import Float, Float32, Float64, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,7 +31,7 @@ from pipeline.training.batch import ahead
 class TrainingBatch(NamedTuple):
     """Decoded images, their rows among the training images (which seed the deformation), and the epoch."""
 
-    images: UInt8[Tensor, "image height width"]
+    images: UInt8[Tensor, "image height width"] | Float32[Tensor, "image height width"]
     rows: Int64[Tensor, " image"]
     epoch: int
 

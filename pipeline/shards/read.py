@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from pipeline.errors import InputError
-from pipeline.tables import SHARD
+from pipeline.tables import SHARD, STEPS_16_BIT
 
 _INDEXED = [name for name in SHARD.names if name not in ("codec", "image")]
+_TEXT = [name for name in _INDEXED if name != "mirrored"]
 # Row groups of PNG bytes that a reader keeps: 8 x 16 images of 0.5 MB (measurements.md) are 64 MB per worker.
 _KEPT_ROW_GROUPS = 8
 
@@ -53,11 +54,14 @@ class ShardImages:
         self.folder = folder
         self._forget()
 
-    def read(self, index_rows: pd.DataFrame) -> UInt8[np.ndarray, "n h w"]:
-        """Decodes the images of these rows of index_shards, in their order; all are of one size.
+    def read(self, index_rows: pd.DataFrame) -> UInt8[np.ndarray, "n h w"] | Float32[np.ndarray, "n h w"]:
+        """Decodes the images of these rows of index_shards, in their order; all are of one size and depth.
+
+        Returns:
+            Grey values 0 to 255: whole ones of 8-bit images, with fractions (steps of 1/257) of 16-bit images.
 
         Raises:
-            InputError: a shard is corrupt or of another size; the message names the file and the row group.
+            InputError: a shard is corrupt, or of another size or depth; the message names file and row group.
             ValueError: there is no row.
         """
         if index_rows.empty:
@@ -65,8 +69,9 @@ class ShardImages:
         places = zip(index_rows["file"], index_rows["row_group"], index_rows["row"], strict=True)
         images = [self._decode(str(file), int(group), int(row)) for file, group, row in places]
         for image, file, group in zip(images, index_rows["file"], index_rows["row_group"], strict=True):
-            if image.shape != images[0].shape:
-                raise _corrupt(str(file), int(group), f"an image of {images[0].shape} pixels", f"{image.shape}")
+            if (image.shape, image.dtype) != (images[0].shape, images[0].dtype):
+                expected = f"{images[0].dtype} image of {images[0].shape} pixels"
+                raise _corrupt(str(file), int(group), expected, f"{image.dtype} of {image.shape}")
         return np.stack(images)
 
     def __getstate__(self) -> dict[str, Path]:
@@ -82,15 +87,15 @@ class ShardImages:
         self._files: dict[str, pq.ParquetFile] = {}
         self._groups: OrderedDict[tuple[str, int], list[bytes]] = OrderedDict()
 
-    def _decode(self, file: str, group: int, row: int) -> UInt8[np.ndarray, "h w"]:
-        """One image."""
+    def _decode(self, file: str, group: int, row: int) -> UInt8[np.ndarray, "h w"] | Float32[np.ndarray, "h w"]:
+        """One image, 0 to 255."""
         encoded = self._row_group(file, group)
         if row >= len(encoded):
             raise _corrupt(file, group, f"at least {row + 1} rows", str(len(encoded)))
         image: np.ndarray | None = cv2.imdecode(np.frombuffer(encoded[row], np.uint8), cv2.IMREAD_UNCHANGED)
-        if image is None or image.dtype != np.uint8 or image.ndim != 2:
-            raise _corrupt(file, group, f"an 8-bit grey PNG in row {row}", "other bytes")
-        return image
+        if image is None or image.dtype not in (np.uint8, np.uint16) or image.ndim != 2:
+            raise _corrupt(file, group, f"a grey PNG in row {row}", "other bytes")
+        return image if image.dtype == np.uint8 else image.astype(np.float32) / np.float32(STEPS_16_BIT)
 
     def _row_group(self, file: str, group: int) -> list[bytes]:
         """PNG bytes of one row group, from the few that were read last or from disk."""
@@ -116,7 +121,7 @@ class ShardImages:
 
 def iterate(
     folder: Path, splits: Sequence[str], batch: int
-) -> Iterator[tuple[pd.DataFrame, UInt8[np.ndarray, "n h w"]]]:
+) -> Iterator[tuple[pd.DataFrame, UInt8[np.ndarray, "n h w"] | Float32[np.ndarray, "n h w"]]]:
     """Yields the images of all shards in file order, as (rows of index_shards, images) of at most `batch` rows."""
     index, images = index_shards(folder, splits), ShardImages(folder)
     for start in range(0, len(index), batch):
@@ -129,7 +134,7 @@ def _index_file(folder: Path, file: Path) -> pd.DataFrame:
     name = file.relative_to(folder).as_posix()
     try:
         shard = pq.ParquetFile(file)
-        rows: pd.DataFrame = shard.read(columns=_INDEXED).to_pandas().astype(pd.StringDtype())
+        rows: pd.DataFrame = shard.read(columns=_INDEXED).to_pandas().astype(dict.fromkeys(_TEXT, "string"))
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{name}: expected a shard, found {type(error).__name__}; delete it and pack again") from error
     lengths = [shard.metadata.row_group(group).num_rows for group in range(shard.num_row_groups)]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor
 
 from pipeline.sections import Augment
@@ -17,7 +17,11 @@ _NUMBERS = 7
 
 
 def augment(
-    images: UInt8[Tensor, "image height width"], keys: Int64[Tensor, " image"], settings: Augment, seed: int, epoch: int
+    images: UInt8[Tensor, "image height width"] | Float32[Tensor, "image height width"],
+    keys: Int64[Tensor, " image"],
+    settings: Augment,
+    seed: int,
+    epoch: int,
 ) -> Float[Tensor, "image 1 height width"]:
     """Deforms every image by a map of its own; pixels that come from outside are black. No flips (method.md, `flips`).
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
 from pipeline.errors import InputError
@@ -40,7 +40,7 @@ class Draw(NamedTuple):
 class Batch(NamedTuple):
     """One rank's part of one step; paired, cc, mlo point into images, text into states."""
 
-    images: UInt8[Tensor, "image height width"]
+    images: UInt8[Tensor, "image height width"] | Float32[Tensor, "image height width"]
     keys: Int64[Tensor, " image"]
     states: Tensor
     mask: Bool[Tensor, "report token"]
@@ -114,7 +114,9 @@ class ImageReader:
         self._folder = folder
         self._local = threading.local()
 
-    def read(self, pairs: PairedImages, rows: Int64[np.ndarray, " image"]) -> UInt8[Tensor, "image height width"]:
+    def read(
+        self, pairs: PairedImages, rows: Int64[np.ndarray, " image"]
+    ) -> UInt8[Tensor, "image height width"] | Float32[Tensor, "image height width"]:
         """The images of these rows."""
         if not hasattr(self._local, "shards"):
             self._local.shards = ShardImages(self._folder)

@@ -96,7 +96,7 @@ def _write_shards(folder: Path, images: pd.DataFrame, size_px: int = 64) -> None
         pixels = generator.integers(0, 60, (size_px, size_px), dtype=np.uint8)
         pixels[16:40, 16:40] += np.uint8(150) * np.uint8(bool(mass))
         encoded.append(cv2.imencode(".png", pixels)[1].tobytes())
-    rows = images[[name for name in SHARD.names if name in images]].assign(codec="png", image=encoded)
+    rows = images[[name for name in SHARD.names if name in images]].assign(mirrored=False, codec="png", image=encoded)
     half = len(rows) // 2
     write_table(rows[:half], folder / "shard-000.parquet", SHARD, row_group_size=16)
     write_table(rows[half:], folder / "shard-001.parquet", SHARD, row_group_size=16)

@@ -12,7 +12,7 @@ import pytest
 from pipeline.dicom.store import CODEC, encode_crop
 from pipeline.errors import InputError
 from pipeline.sections import Pack
-from pipeline.shards.prepare import prepare
+from pipeline.shards.prepare import Place, prepare
 from pipeline.shards.read import ShardImages, index_shards, iterate
 from pipeline.shards.write import ROW_GROUP_ROWS, group_rows, pack, shard_of
 from pipeline.tables import COHORT, CROPS, SHARD, write_table
@@ -26,7 +26,12 @@ SETTINGS = Pack(
     headroom=1.0,
     threshold=40,
     threshold_use="zero",
+    mirror="none",
+    bits=8,
     shards=4,
+)
+MIRAI = SETTINGS.model_copy(
+    update={"resize": "frame", "grey": "frame", "threshold_use": "mask_only", "mirror": "chest_wall_right", "bits": 16}
 )
 SPLITS = ("train", "validation", "test")
 ALL = [f"p{number}" for number in range(40)]
@@ -59,6 +64,12 @@ def scales_of(crop: np.ndarray) -> dict[str, float]:
     return {"frame_low": 0.0, "frame_high": 4095.0, "breast_low": float(low), "breast_high": float(high)}
 
 
+def place_of(image_id: str) -> Place:
+    """A place that depends on the image's id alone; chest walls on both sides."""
+    number = sum(image_id.encode())
+    return Place("left" if number % 2 else "right", 200, 150, number % 60, number % 50, 120, 90)
+
+
 def write_inputs(folder: Path, patients: list[str]) -> tuple[Path, Path]:
     """Crops in two parts, and the cohort's table; returns both folders."""
     images = images_of(patients)
@@ -66,6 +77,7 @@ def write_inputs(folder: Path, patients: list[str]) -> tuple[Path, Path]:
     crops = {image_id: crop_of(image_id) for image_id in rows["image_id"]}
     rows["crop"] = [encode_crop(crop) for crop in crops.values()]
     rows = rows.join(pd.DataFrame([scales_of(crop) for crop in crops.values()]))
+    rows = rows.join(pd.DataFrame([place_of(image_id) for image_id in crops]))
     rows = rows.assign(status="ingested", codec=CODEC)
     rows = rows.assign(**{name: None for name in CROPS.names if name not in rows})
     rejected = rows.iloc[:1].assign(image_id="rejected", status="rejected", crop=None)
@@ -79,8 +91,14 @@ def write_inputs(folder: Path, patients: list[str]) -> tuple[Path, Path]:
     return folder / "crops", folder / "cohort"
 
 
-def packed(folder: Path, patients: list[str] = ALL, splits: tuple[str, ...] = SPLITS, workers: int = 1) -> Path:
-    pack(*write_inputs(folder, patients), folder / "shards", SETTINGS, splits, workers)
+def packed(
+    folder: Path,
+    patients: list[str] = ALL,
+    splits: tuple[str, ...] = SPLITS,
+    workers: int = 1,
+    settings: Pack = SETTINGS,
+) -> Path:
+    pack(*write_inputs(folder, patients), folder / "shards", settings, splits, workers)
     return folder / "shards"
 
 
@@ -143,6 +161,34 @@ def test_reading_gives_what_prepare_gave(tmp_path: Path) -> None:
     read = ShardImages(shards).read(rows)
     expected = [prepare(crop_of(name), **scales_of(crop_of(name)), settings=SETTINGS) for name in rows["image_id"]]
     np.testing.assert_array_equal(read, np.stack(expected))
+
+
+def test_nothing_is_mirrored_by_default(tmp_path: Path) -> None:
+    mirrored = index_shards(packed(tmp_path, ALL[:6]), SPLITS)["mirrored"]
+    assert mirrored.dtype == bool and not mirrored.any()
+
+
+def test_mirrored_images_are_marked_and_16_bits_are_read_as_0_to_255(tmp_path: Path) -> None:
+    shards = packed(tmp_path, ALL[:6], settings=MIRAI)
+    rows = index_shards(shards, SPLITS)
+    walls = rows["image_id"].map(lambda name: place_of(name).chest_wall)
+    assert set(walls) == {"left", "right"}
+    assert rows["mirrored"].tolist() == (walls == "left").tolist()
+    found = ShardImages(shards).read(rows)
+    assert found.dtype == np.float32 and found.min() == 0 and 200 < found.max() <= 255
+    plain = MIRAI.model_copy(update={"mirror": "none"})
+    for image, name, is_mirrored in zip(found, rows["image_id"], rows["mirrored"], strict=True):
+        crop = crop_of(name)
+        expected = prepare(crop, **scales_of(crop), settings=plain, place=place_of(name)) / 257
+        np.testing.assert_allclose(image, expected[:, ::-1] if is_mirrored else expected, rtol=1e-6)
+    assert read_bytes(shards) == read_bytes(packed(tmp_path / "again", ALL[:6], settings=MIRAI))
+
+
+def test_shards_of_two_depths_cannot_be_read_together(tmp_path: Path) -> None:
+    packed(tmp_path / "both" / "a", ALL[:2])
+    packed(tmp_path / "both" / "b", ALL[2:4], settings=SETTINGS.model_copy(update={"bits": 16}))
+    with pytest.raises(InputError, match=r"expected uint8 image of .48, 32. pixels, found float32"):
+        ShardImages(tmp_path / "both").read(index_shards(tmp_path / "both", SPLITS))
 
 
 def test_iterate_passes_once_in_file_order(tmp_path: Path) -> None:

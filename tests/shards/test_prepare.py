@@ -3,14 +3,17 @@ import numpy as np
 import pytest
 
 from pipeline.sections import Pack
-from pipeline.shards.prepare import prepare
+from pipeline.shards.prepare import Place, prepare
 
+# A frame of 80 x 60 px, the crop's box of 40 x 30 px at its left edge, 20 px below the top.
+PLACE = Place("left", 80, 60, 20, 0, 40, 30)
 SCALES = {"frame_low": 100.0, "frame_high": 610.0, "breast_low": 200.0, "breast_high": 455.0}
 
 
 def settings(**changes) -> Pack:
     plain = dict(preparation="mv_mlm", height_px=32, width_px=32, resize="stretch", grey="stored", threshold=40)
-    return Pack(**{**plain, "headroom": 1.0, "threshold_use": "zero", "shards": 1, **changes})
+    plain |= dict(headroom=1.0, threshold_use="zero", mirror="none", bits=8, shards=1)
+    return Pack(**{**plain, **changes})
 
 
 def blocks(values: list[list[int]], side: int = 32) -> np.ndarray:
@@ -86,10 +89,69 @@ def test_letterbox_keeps_the_aspect_ratio_and_centres(shape, filled) -> None:
     np.testing.assert_array_equal(image, expected)
 
 
-def test_never_mirrored() -> None:
-    crop = blocks([[455, 300], [240, 100]])
-    for resize in ("stretch", "letterbox"):
-        assert corners(prepare(crop, **SCALES, settings=settings(resize=resize))) == [255, 100, 40, 0]
+@pytest.mark.parametrize("chest_wall", ["left", "right"])
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+def test_not_mirrored_unless_asked(chest_wall: str, resize: str) -> None:
+    crop, place = blocks([[455, 300], [240, 100]]), PLACE._replace(chest_wall=chest_wall)
+    assert corners(prepare(crop, **SCALES, settings=settings(resize=resize), place=place)) == [255, 100, 40, 0]
+
+
+@pytest.mark.parametrize(
+    ("mirror", "chest_wall", "expected"),
+    [
+        ("chest_wall_left", "left", [255, 100, 40, 0]),
+        ("chest_wall_left", "right", [100, 255, 0, 40]),
+        ("chest_wall_right", "left", [100, 255, 0, 40]),
+        ("chest_wall_right", "right", [255, 100, 40, 0]),
+    ],
+)
+def test_mirrored_so_that_the_chest_wall_lies_where_it_is_asked_to(mirror, chest_wall, expected) -> None:
+    place = PLACE._replace(chest_wall=chest_wall)
+    for crop in (blocks([[455, 300], [240, 100]]), blocks([[455, 300], [240, 100]], 64)):
+        assert corners(prepare(crop, **SCALES, settings=settings(mirror=mirror), place=place)) == expected
+
+
+@pytest.mark.parametrize("chest_wall", [None, "", "top"])
+def test_an_unknown_chest_wall_cannot_be_mirrored(chest_wall: str | None) -> None:
+    place = PLACE._replace(chest_wall=chest_wall)
+    with pytest.raises(ValueError, match="mirror chest_wall_left: expected the side of the chest wall"):
+        prepare(blocks([[1, 2], [3, 4]]), **SCALES, settings=settings(mirror="chest_wall_left"), place=place)
+
+
+def test_frame_puts_the_crop_where_it_lay_in_the_frame() -> None:
+    # 80 x 60 -> 40 x 36 px: rows 20 to 60 become 10 to 30, columns 0 to 30 become 0 to 18.
+    wanted = settings(resize="frame", height_px=40, width_px=36)
+    image = prepare(np.full((50, 37), 455, np.uint16), **SCALES, settings=wanted, place=PLACE)
+    expected = np.zeros((40, 36), np.uint8)
+    expected[10:30, :18] = 255
+    np.testing.assert_array_equal(image, expected)
+    turned = prepare(
+        np.full((50, 37), 455, np.uint16),
+        **SCALES,
+        settings=settings(resize="frame", height_px=40, width_px=36, mirror="chest_wall_right"),
+        place=PLACE,
+    )
+    np.testing.assert_array_equal(turned, expected[:, ::-1])
+
+
+def test_frame_fills_the_image_with_a_crop_that_is_the_whole_frame() -> None:
+    crop = np.random.default_rng(1).integers(0, 600, (97, 71)).astype(np.uint16)
+    whole = Place("right", 97, 71, 0, 0, 97, 71)
+    framed = prepare(crop, **SCALES, settings=settings(resize="frame"), place=whole)
+    np.testing.assert_array_equal(framed, prepare(crop, **SCALES, settings=settings()))
+
+
+def test_frame_without_a_place_is_refused() -> None:
+    with pytest.raises(ValueError, match="resize frame: expected the crop's place"):
+        prepare(blocks([[1, 2], [3, 4]]), **SCALES, settings=settings(resize="frame"))
+
+
+def test_sixteen_bits_hold_what_eight_cannot() -> None:
+    # Frame scale (v - 100) / 2: 200 and 201 are 50 and 50.5 of 255; 257 times that: 12850 and 12978.5, rounded to even.
+    crop = blocks([[200, 201], [610, 100]])
+    image = prepare(crop, **SCALES, settings=settings(grey="frame", threshold_use="mask_only", bits=16))
+    assert image.dtype == np.uint16
+    assert corners(image) == [12850, 12978, 65535, 0]
 
 
 def test_empty_scale_is_refused() -> None:

@@ -35,7 +35,7 @@ def small_project(tmp_path: Path) -> Path:
 
 
 def shrink(profile: dict[str, Any]) -> None:
-    profile["pack"].update(height_px=HEIGHT_PX, width_px=WIDTH_PX)
+    profile["preparations"]["mv_mlm"].update(height_px=HEIGHT_PX, width_px=WIDTH_PX)
     profile["tr"].update(tokens=4, blocks=1, heads=8, mlp=32)
     profile["text"]["max_tokens"] = 8
     profile["optimisation"].update(checkpoint_steps=2, epochs={"default": 4})
@@ -59,7 +59,7 @@ def write_pretraining_inputs(project: Path, breasts: int = 24) -> None:
             image = cv2.imencode(".png", pixels)[1].tobytes()
             split = "validation" if number % 6 == 0 else "train"
             rows.append({**ids, "image_id": f"{number:03d}{view}", "view": view, "split": split, "image": image})
-    shard = pd.DataFrame(rows).assign(laterality="L", codec="png")
+    shard = pd.DataFrame(rows).assign(laterality="L", mirrored=False, codec="png")
     write_table(shard, project / "data/shards/pretrain/screening/shard-000.parquet", SHARD, row_group_size=16)
     keys = shard.drop_duplicates("breast_id")[["breast_id", "patient_id", "split"]]
     keys = keys.assign(report_id=[f"r{n % 9}" for n in range(breasts)])

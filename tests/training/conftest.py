@@ -35,7 +35,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     rng = np.random.default_rng(0)
     rows = [image_row(rng, number, view, copy) for number in range(22) for view, copy in views_of(number)]
-    shard = pd.DataFrame(rows).assign(laterality="L", codec="png")
+    shard = pd.DataFrame(rows).assign(laterality="L", mirrored=False, codec="png")
     first = shard["breast_id"] < "b012"
     write_table(shard[first], folder / "shards/screening/shard-000.parquet", SHARD, row_group_size=8)
     write_table(shard[~first], folder / "shards/screening/shard-001.parquet", SHARD, row_group_size=8)
