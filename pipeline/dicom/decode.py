@@ -1,7 +1,7 @@
 """Decodes the pixels of one single-frame image to stored values: a fast decoder per transfer syntax, pydicom else.
 
-Every entry of FAST is proved bit-equal to pydicom's decoder (tests/dicom/test_decode.py); what a fast decoder cannot
-read goes to pydicom.
+Every entry of FAST is proved bit-equal to pydicom's decoder (tests/dicom/test_decode.py); what a fast decoder refuses
+goes to pydicom. A lossless JPEG whose middle is damaged is refused by neither: both fill in what they cannot read.
 """
 
 import io

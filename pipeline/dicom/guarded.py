@@ -5,8 +5,9 @@ blame; each of these is tried once more in a process of its own.
 """
 
 import faulthandler
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from enum import Enum
 from functools import lru_cache, partial
@@ -67,6 +68,8 @@ def in_processes(work: Callable[[F], R], items: Sequence[F], workers: int) -> It
         TerminatedWorkerError: a process ended; the others are ended, too.
         Exception: whatever work raises; what has begun is finished first.
     """
+    # Workers keep the memory they free (pipeline/allocator.py), which loky takes for a leak and warns of.
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", category=UserWarning)
     pool, running = _pool(workers), set[Future[R]]()
     try:
         for item in items:
@@ -112,10 +115,12 @@ def guarded(work: Callable[[F], R], items: Sequence[F], workers: int, seconds: i
     with TemporaryDirectory() as folder:
         left = {number: (number, item, Path(folder, str(number))) for number, item in enumerate(items)}
         while left:
-            for number, item, mark in [each for each in left.values() if each[2].exists()]:
-                ended = alone(call, (number, item, mark), mark)
-                yield number, ended if isinstance(ended, Ending) else ended[1]
-                del left[number]
+            suspects = [each for each in left.values() if each[2].exists()]
+            with ThreadPoolExecutor(workers) as side_by_side:
+                endings = side_by_side.map(lambda suspect: alone(call, suspect, suspect[2]), suspects)
+                for (number, _, _), ended in zip(suspects, endings, strict=True):
+                    del left[number]
+                    yield number, ended if isinstance(ended, Ending) else ended[1]
             try:
                 for number, result in in_processes(call, list(left.values()), workers):
                     del left[number]

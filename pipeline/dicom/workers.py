@@ -1,6 +1,7 @@
 """Runs files through worker processes, on this machine or on a cluster, that may die and be resumed."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from threading import TIMEOUT_MAX
@@ -99,7 +100,8 @@ def _round(
     suspects = [place for place in missing if _mark(place[1]).exists()]
     try:
         if suspects:
-            yield from (_alone(place, work) for place in suspects)
+            with ThreadPoolExecutor(workers) as side_by_side:
+                yield from side_by_side.map(lambda place: _alone(place, work), suspects)
         elif backend == "ray":
             yield from _in_cluster(missing, work)
         else:

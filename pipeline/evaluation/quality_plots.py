@@ -89,5 +89,5 @@ def count_table(found: dict[str, int]) -> pd.DataFrame:
     ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
     shown = {UNKNOWN: found.get(UNKNOWN, 0)} | dict(ordered[:MOST_CLASSES])
     rest = sum(found.values()) - sum(shown.values())
-    shown |= {"other": rest} if rest else {}
+    shown |= {"other": shown.get("other", 0) + rest} if rest else {}
     return pd.DataFrame(sorted(shown.items()), columns=["value", "images"])

@@ -66,4 +66,6 @@ def count_reasons(rows: pd.DataFrame) -> dict[str, int]:
 
 def _counts(values: pd.Series) -> dict[str, int]:
     """How often each value occurs; nulls as UNKNOWN."""
-    return {str(key): int(count) for key, count in values.fillna(UNKNOWN).value_counts().sort_index().items()}
+    return {
+        str(key): int(count) for key, count in values.astype(object).fillna(UNKNOWN).value_counts().sort_index().items()
+    }

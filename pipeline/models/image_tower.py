@@ -105,7 +105,7 @@ def create_encoder(name: str) -> ImageEncoder:
         raise InputError(f"model.encoder: timm knows no {name!r}; close: {', '.join(close) or 'none'}")
     body = timm.create_model(name, pretrained=False, in_chans=1, num_classes=0, global_pool="")
     mean, std = (sum(body.pretrained_cfg[key]) / len(body.pretrained_cfg[key]) for key in ("mean", "std"))
-    fold_held_norm(body)
+    fold_held_norm(body, body.pretrained_cfg["input_size"][1:])
     for part in body.modules():
         if isinstance(part, nn.Hardtanh | nn.SiLU):
             part.inplace = False  # in place, autograd first copies the input that their gradient needs

@@ -139,8 +139,9 @@ def _in_frame(
 ) -> Float32[np.ndarray, "height_px width_px"]:
     """Stretches the whole frame over the target: the crop lies where it lay in the frame, the rest is 0."""
     down, across = height_px / place.frame_height_px, width_px / place.frame_width_px
-    top, bottom = (round(y * down) for y in (place.box_top_px, place.box_top_px + place.box_height_px))
-    left, right = (round(x * across) for x in (place.box_left_px, place.box_left_px + place.box_width_px))
+    top, left = min(round(place.box_top_px * down), height_px - 1), min(round(place.box_left_px * across), width_px - 1)
+    bottom = max(round((place.box_top_px + place.box_height_px) * down), top + 1)
+    right = max(round((place.box_left_px + place.box_width_px) * across), left + 1)
     framed = np.zeros((height_px, width_px), np.float32)
     framed[top:bottom, left:right] = _stretch(image, bottom - top, right - left)
     return framed

@@ -96,4 +96,11 @@ def _index(shards: Path, cohorts: Sequence[str], split: str) -> pd.DataFrame:
     for cohort in cohorts:
         part = index_shards(shards / cohort, (split,))
         parts.append(part.assign(file=f"{cohort}/" + part["file"]))
-    return pd.concat(parts).sort_values("image_id", ignore_index=True)
+    index = pd.concat(parts).sort_values("image_id", ignore_index=True)
+    mirrored = index["image_id"][index["mirrored"]]
+    if len(mirrored):
+        raise InputError(
+            f"{shards}: {len(mirrored)} images are mirrored (first: {mirrored.iloc[0]}),"
+            " and the reports say left and right; pretrain on a preparation whose mirror is none (pack.preparation)"
+        )
+    return index

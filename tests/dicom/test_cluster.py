@@ -67,7 +67,7 @@ def test_a_decoder_that_never_returns_costs_one_file(tmp_path, archive, mammogra
     monkeypatch.setattr(ingest_module, "image_row", slow)
     monkeypatch.setenv("PIPELINE_SCRATCH", str(tmp_path / "scratch"))
     root, catalog = archive({"slow": mammogram(breast())} | {f"a{n}": mammogram(breast()) for n in range(6)})
-    settings = SETTINGS.model_copy(update={"seconds_per_file": 1})
+    settings = SETTINGS.model_copy(update={"seconds_per_file": 4})
     ingest(root, catalog, tmp_path / "out", settings, workers=1, backend="ray")
     rows = pd.concat([read_table(path, CROPS) for path in (tmp_path / "out").iterdir()]).set_index("image_id")
     assert rows.pop("status").to_dict() == {"slow": "rejected"} | {f"a{n}": "ingested" for n in range(6)}

@@ -219,7 +219,7 @@ def test_a_file_that_takes_too_long_is_a_row(tmp_path, archive, mammogram, breas
 
     monkeypatch.setattr(ingest_module, "image_row", slow)
     root, catalog = archive({"slow": mammogram(breast()), "good": mammogram(breast())})
-    ingest(root, catalog, tmp_path / "out", SETTINGS.model_copy(update={"seconds_per_file": 1}), workers=2)
+    ingest(root, catalog, tmp_path / "out", SETTINGS.model_copy(update={"seconds_per_file": 4}), workers=2)
     rows = rows_of(tmp_path / "out")
     assert tuple(rows.loc["slow", ["status", "reason"]]) == (
         "rejected", "timeout: the decoder was still at work after ingest.seconds_per_file",

@@ -155,6 +155,13 @@ def test_rare_classes_are_counted_together() -> None:
     assert table.set_index("value")["images"].loc[["other", "unknown"]].tolist() == [85 + 84, 0]
 
 
+def test_a_class_named_other_is_counted_with_the_rare_ones() -> None:
+    classes = {f"machine {n:02d}": 100 - n for n in range(MOST_CLASSES)} | {"other": 500}
+    table = count_table(classes).set_index("value")["images"]
+    assert table.sum() == sum(classes.values())
+    assert table["other"] == 500 + 100 - (MOST_CLASSES - 1)
+
+
 def test_a_cohort_without_any_trouble(tmp_path: Path, folders: Path) -> None:
     clean = pd.DataFrame([crop_row(n) for n in range(3)])
     write_table(clean, folders / "crops" / "part-000.parquet", CROPS)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pipeline.models.folded_norm import fold_held_norm
-from pipeline.models.image_tower import create_encoder, hold_batch_norm
+from pipeline.models.image_tower import create_encoder, feature_shape, hold_batch_norm
 
 # Architecture, pairs: TensorFlow's padding, plain BatchNorm2d, squeeze and excitation, norms before convolutions, none.
 NETWORKS = [
@@ -31,7 +31,7 @@ def two_alike(name: str) -> tuple[nn.Module, nn.Module, int]:
             nn.init.uniform_(part.weight, 0.5, 1.5)
             nn.init.normal_(part.bias, 0, 0.1)
     folded = copy.deepcopy(plain)
-    pairs = fold_held_norm(folded)
+    pairs = fold_held_norm(folded, (224, 224))
     return plain.double(), copy.deepcopy(folded).double(), pairs
 
 
@@ -81,4 +81,29 @@ def test_a_norm_with_a_convolution_of_its_own_is_left_alone():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.norm(self.convolution(self.norm(self.convolution(x))))
 
-    assert fold_held_norm(Shared()) == 0
+    assert fold_held_norm(Shared(), (8, 8)) == 0
+
+
+class Doubled(nn.Module):
+    """The output of the convolution goes to the norm and past it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.convolution(x)
+        return self.norm(y) + torch.nn.functional.avg_pool2d(y, 1)
+
+
+def test_an_output_that_goes_elsewhere_too_is_left_alone():
+    assert fold_held_norm(Doubled(), (8, 8)) == 0
+    assert fold_held_norm(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.BatchNorm2d(2)), (8, 8)) == 0
+    assert fold_held_norm(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(inplace=True)), (8, 8)) == 1
+
+
+def test_a_network_of_a_fixed_size_keeps_working():
+    """It is tried at its own size; at another it is left as it is, and its own message tells what is wrong."""
+    assert feature_shape("maxvit_rmlp_pico_rw_256", 256, 256)[1:] == (8, 8)
+    body = timm.create_model("maxvit_rmlp_pico_rw_256", in_chans=1, num_classes=0, global_pool="")
+    assert fold_held_norm(body, (224, 224)) == 0

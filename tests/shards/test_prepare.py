@@ -157,3 +157,9 @@ def test_sixteen_bits_hold_what_eight_cannot() -> None:
 def test_empty_scale_is_refused() -> None:
     with pytest.raises(ValueError, match="empty grey scale"):
         prepare(blocks([[1, 2], [3, 4]]), **{**SCALES, "breast_high": 200.0}, settings=settings())
+
+
+@pytest.mark.parametrize("place", [Place("left", 6000, 4000, 5998, 0, 2, 40), Place("left", 6000, 4000, 0, 3997, 8, 3)])
+def test_a_box_smaller_than_a_pixel_of_the_target_takes_one(place: Place) -> None:
+    image = prepare(blocks([[455, 455], [455, 455]]), **SCALES, settings=settings(resize="frame"), place=place)
+    assert (image > 0).sum() == 1

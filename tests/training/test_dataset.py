@@ -1,5 +1,6 @@
 """The join of images and reports, and the control that breaks it."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.tables import TEXT_KEYS, TEXT_STATES, read_table, write_table
+from pipeline.tables import SHARD, TEXT_KEYS, TEXT_STATES, read_table, write_table
 from pipeline.training.dataset import read_pairs, shuffle_reports
 
 
@@ -27,6 +28,15 @@ def test_row_numbers_do_not_depend_on_the_shards(inputs: Path):
     pairs = read_pairs(inputs / "shards", inputs / "text", ["screening"], "train")
     assert pairs.images["image_id"].is_monotonic_increasing
     assert pairs.images.index.tolist() == list(range(36))
+
+
+def test_mirrored_images_are_refused(inputs: Path, tmp_path: Path):
+    shutil.copytree(inputs / "shards", tmp_path / "shards")
+    shard = tmp_path / "shards/screening/shard-000.parquet"
+    rows = read_table(shard, SHARD)
+    write_table(rows.assign(mirrored=rows["image_id"] == rows["image_id"].iloc[3]), shard, SHARD, row_group_size=8)
+    with pytest.raises(InputError, match=f"1 images are mirrored .first: {rows['image_id'].iloc[3]}.*left and right"):
+        read_pairs(tmp_path / "shards", inputs / "text", ["screening"], "train")
 
 
 def two_breasts_each(patients: int) -> pd.DataFrame:

@@ -300,7 +300,7 @@ def test_a_mask_that_crashes_or_hangs_its_decoder_is_told_and_costs_its_own_box(
         return lesion_box(*lesion)
 
     monkeypatch.setattr(cbis_ddsm_masks, "_read", read_mask)
-    monkeypatch.setattr(cbis_ddsm_masks, "SECONDS_PER_LESION", 1)
+    monkeypatch.setattr(cbis_ddsm_masks, "SECONDS_PER_LESION", 4)
     reading, problems = read(write_tables(tmp_path, mass_train=rows))
     assert boxes(reading.findings) == [list(BOX), [None] * 4, list(BOX), list(BOX)]
     assert len(reading.images) == 4
