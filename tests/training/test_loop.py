@@ -89,10 +89,12 @@ def test_two_ranks_equal_one_with_twice_the_batch(inputs: Path, tmp_path: Path, 
     one = run(inputs, tmp_path / "one", arguments(batch=10))
     two = run(inputs, tmp_path / "two", arguments(batch=5, processes=2))
     for name in ("loss", "loss_image_text", "loss_views", "temperature", "learning_rate", "duplicate_rate"):
-        np.testing.assert_allclose(column(two, name), column(one, name), rtol=2e-4, err_msg=name)
+        # Rounding grows about fifteenfold per step: AdamW's first updates are as large for a small gradient.
+        np.testing.assert_allclose(column(two, name)[:2], column(one, name)[:2], rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(column(two, name), column(one, name), rtol=2e-3, err_msg=name)
     expected, found = (load_file(out / "model.safetensors") for out in (one, two))
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=5e-3, atol=2e-4, msg=lambda m, n=name: f"{n}: {m}")
+    for name, value in expected.items():  # a wrong gradient moves a weight of scale 0.05 by up to 0.008 in these steps
+        assert (found[name] - value).double().norm() <= 0.02 * value.double().norm() + 1e-3, name
     assert json.loads((two / "engine.json").read_text())["processes"] == 2
     assert json.loads((two / "engine.json").read_text())["images_read"] == 70
 
