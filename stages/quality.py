@@ -4,13 +4,12 @@ from pathlib import Path
 
 from pipeline.errors import run_stage
 from pipeline.evaluation.quality import check_quality
-from pipeline.evaluation.quality_plots import write_quality_plots
 from pipeline.params import read_params
 
 
 def main(cohort: str, problems: str, crops: str, kept: str, out: str, histograms: str, counts: str) -> None:
-    check_quality(cohort, Path(problems), Path(crops), Path(kept), Path(out), read_params().run.seed)
-    write_quality_plots(Path(crops), Path(kept), Path(histograms), Path(counts))
+    read, written = (Path(problems), Path(crops), Path(kept)), (Path(out), Path(histograms), Path(counts))
+    check_quality(cohort, *read, *written, read_params().run.seed)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def in_processes(work: Callable[[F], R], items: Sequence[F], workers: int) -> It
         raise
 
 
-def alone(work: Callable[[F], R], item: F, mark: Path) -> R | Ending:
+def _alone(work: Callable[[F], R], item: F, mark: Path) -> R | Ending:
     """Calls work on one item in a process of its own; the result, or what ended the process. Removes the mark."""
     with ProcessPoolExecutor(max_workers=1, env=ONE_THREAD) as pool:
         try:
@@ -96,6 +96,14 @@ def alone(work: Callable[[F], R], item: F, mark: Path) -> R | Ending:
             return ending_of(mark)
         finally:
             mark.unlink(missing_ok=True)
+
+
+def all_alone(
+    work: Callable[[F], R], items: Sequence[F], mark_of: Callable[[F], Path], workers: int
+) -> Iterator[R | Ending]:
+    """Calls work on every item in a process of its own, so many at a time; results in the order of the items."""
+    with ThreadPoolExecutor(workers) as side_by_side:
+        yield from side_by_side.map(lambda item: _alone(work, item, mark_of(item)), items)
 
 
 def guarded(work: Callable[[F], R], items: Sequence[F], workers: int, seconds: int) -> Iterator[tuple[int, R | Ending]]:
@@ -116,11 +124,10 @@ def guarded(work: Callable[[F], R], items: Sequence[F], workers: int, seconds: i
         left = {number: (number, item, Path(folder, str(number))) for number, item in enumerate(items)}
         while left:
             suspects = [each for each in left.values() if each[2].exists()]
-            with ThreadPoolExecutor(workers) as side_by_side:
-                endings = side_by_side.map(lambda suspect: alone(call, suspect, suspect[2]), suspects)
-                for (number, _, _), ended in zip(suspects, endings, strict=True):
-                    del left[number]
-                    yield number, ended if isinstance(ended, Ending) else ended[1]
+            endings = all_alone(call, suspects, lambda suspect: suspect[2], workers)
+            for (number, _, _), ended in zip(suspects, endings, strict=True):
+                del left[number]
+                yield number, ended if isinstance(ended, Ending) else ended[1]
             try:
                 for number, result in in_processes(call, list(left.values()), workers):
                     del left[number]

@@ -1,7 +1,6 @@
 """Runs files through worker processes, on this machine or on a cluster, that may die and be resumed."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from threading import TIMEOUT_MAX
@@ -10,7 +9,7 @@ from typing import Literal
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
-from pipeline.dicom.guarded import Ending, alone, ending_of, in_processes, marked
+from pipeline.dicom.guarded import Ending, all_alone, ending_of, in_processes, marked
 from pipeline.dicom.image import CataloguedFile, rejected_row
 from pipeline.dicom.store import Row, keep_row
 from pipeline.errors import InputError
@@ -96,12 +95,16 @@ def _refuse_standstill(before: list[CataloguedFile], missing: list[CataloguedFil
 def _round(
     missing: list[Place], work: Callable[[Place], Row | None], workers: int, backend: Backend
 ) -> Iterator[Row | None]:
-    """Runs all missing files, or, if some left a mark behind, those alone; ends early if a process ends."""
+    """Runs all missing files, or, if some left a mark behind, those alone, rejecting what ends its process again.
+
+    Ends early if a process ends.
+    """
     suspects = [place for place in missing if _mark(place[1]).exists()]
     try:
         if suspects:
-            with ThreadPoolExecutor(workers) as side_by_side:
-                yield from side_by_side.map(lambda place: _alone(place, work), suspects)
+            endings = all_alone(work, suspects, lambda place: _mark(place[1]), workers)
+            for (file, _), row in zip(suspects, endings, strict=True):
+                yield rejected_row(file, REASONS[row]) if isinstance(row, Ending) else row
         elif backend == "ray":
             yield from _in_cluster(missing, work)
         else:
@@ -122,12 +125,6 @@ def _unless_timed_out(place: Place, work: Callable[[Place], Row | None]) -> Row 
     """What a cluster runs: Ray calls again after a worker has ended, and what ran out of time would do so again."""
     timed_out = _mark(place[1]).exists() and ending_of(_mark(place[1])) is Ending.TIMEOUT
     return None if timed_out else work(place)
-
-
-def _alone(place: Place, work: Callable[[Place], Row | None]) -> Row | None:
-    """Runs a file in a process of its own and rejects it if it ends that."""
-    row = alone(work, place, _mark(place[1]))
-    return rejected_row(place[0], REASONS[row]) if isinstance(row, Ending) else row
 
 
 def _finish(place: Place, make_row: MakeRow, seconds: int) -> Row | None:

@@ -11,7 +11,7 @@ from pipeline.evaluation.flow_html import split_rows
 from pipeline.evaluation.html_parts import number, paragraph, picture, section
 from pipeline.evaluation.quality_figures import draw_distributions
 from pipeline.evaluation.quality_html import contact_sheet, count_tables, problem_table, quality_flow
-from pipeline.evaluation.quality_plots import QUANTITIES
+from pipeline.evaluation.quality_plots import QUANTITIES, write_quality_plots
 from pipeline.evaluation.quality_rows import choose, count_all, read_geometry, with_suspicion
 from pipeline.evaluation.samples import png_uri
 from pipeline.tables import COHORT, FLOW, PROBLEMS, read_table
@@ -28,8 +28,10 @@ SECTIONS = {
 }
 
 
-def check_quality(name: str, problems: Path, crops: Path, cohort: Path, out: Path, seed: int) -> None:
-    """Writes out/quality.html, its figure as PNG, and out/quality.json with the counts.
+def check_quality(
+    name: str, problems: Path, crops: Path, cohort: Path, out: Path, histograms: Path, counts: Path, seed: int
+) -> None:
+    """Writes out/quality.html, its figure as PNG, out/quality.json with the counts, and both as tables to plot.
 
     Args:
         name: The cohort's name.
@@ -37,26 +39,29 @@ def check_quality(name: str, problems: Path, crops: Path, cohort: Path, out: Pat
         crops: Folder with part-*.parquet (tables.CROPS).
         cohort: Folder with images.parquet (tables.COHORT, labels of the test split null) and flow.parquet.
         out: Folder to write.
+        histograms: Folder to write, see quality_plots.write_quality_plots.
+        counts: Likewise.
         seed: Of the draw of crops without a flag.
     """
     rows = with_suspicion(read_geometry(crops))
     images, flow = read_table(cohort / "images.parquet", COHORT), read_table(cohort / "flow.parquet", FLOW)
     trouble = read_table(problems, PROBLEMS)
     out.mkdir(parents=True, exist_ok=True)
-    counts = count_all(rows, images)
-    (out / "quality.json").write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n")
+    found = count_all(rows, images)
+    (out / "quality.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    write_quality_plots(rows, found, histograms, counts)
     figure = png_uri(draw_distributions(rows[rows["status"] == "ingested"], out / "distributions.png").read_bytes())
     blocks = {
         "flow": [quality_flow(pd.concat([flow, split_rows(images)], ignore_index=True), trouble, rows)],
         "problems": [problem_table(trouble)],
-        "counts": [count_tables(counts)],
+        "counts": [count_tables(found)],
         "distributions": [picture(figure, "Histograms: " + "; ".join(each.title for each in QUANTITIES.values()))],
-        "sheet": _sheet(choose(rows, SHOWN, seed), counts["status"].get("ingested", 0), crops),
+        "sheet": _sheet(choose(rows, SHOWN, seed), found["status"].get("ingested", 0), crops),
     }
     page = Template(TEMPLATE.read_text()).substitute(
         cohort=escape(name),
         style=STYLE.read_text(),
-        summary=", ".join(f"{number(count)} {status}" for status, count in sorted(counts["status"].items())),
+        summary=", ".join(f"{number(count)} {status}" for status, count in sorted(found["status"].items())),
         navigation="".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in SECTIONS.items()),
         sections="".join(section(anchor, title, *blocks[anchor]) for anchor, title in SECTIONS.items()),
     )

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.quality_rows import UNKNOWN, count_all, read_geometry, with_suspicion
-from pipeline.tables import COHORT, read_table
+from pipeline.evaluation.quality_rows import UNKNOWN
 
 WHITE = 65535  # of the stored crops: unsigned 16-bit
 MOST_CLASSES = 15  # bars that a plot of DVC's size shows with their names, for two revisions
@@ -45,20 +44,18 @@ QUANTITIES = {
 }
 
 
-def write_quality_plots(crops: Path, cohort: Path, histograms: Path, counts: Path) -> None:
+def write_quality_plots(rows: pd.DataFrame, found: dict[str, dict[str, int]], histograms: Path, counts: Path) -> None:
     """Writes histograms/<quantity>.csv and counts/<what>.csv.
 
     Args:
-        crops: Folder with part-*.parquet (tables.CROPS).
-        cohort: Folder with images.parquet (tables.COHORT).
+        rows: As from quality_rows.with_suspicion.
+        found: As from quality_rows.count_all.
         histograms: Folder; value (middle of a bin), share_percent of the images where it is known, images. No file for
             a quantity that no image has.
         counts: Folder; value and images, for every count of quality.json.
     """
-    rows = with_suspicion(read_geometry(crops))
     ingested = rows[rows["status"] == "ingested"]
     tables = {histograms / name: bin_quantity(ingested, quantity) for name, quantity in QUANTITIES.items()}
-    found = count_all(rows, read_table(cohort / "images.parquet", COHORT))
     tables |= {counts / name: count_table(classes) for name, classes in found.items()}
     for folder in (histograms, counts):
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,6 @@
 """The rows behind the quality page: every file of a cohort, how suspicious its crop is, and what there is to count."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -45,7 +44,7 @@ def choose(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     return pd.concat([flagged, others.sample(min(len(others), count - len(flagged)), random_state=seed)])
 
 
-def count_all(rows: pd.DataFrame, images: pd.DataFrame) -> dict[str, Any]:
+def count_all(rows: pd.DataFrame, images: pd.DataFrame) -> dict[str, dict[str, int]]:
     """Counts of files by status, reason, flag and tag; of the kept images by view and side, and density where known."""
     ingested = rows[rows["status"] == "ingested"]
     counts = {name: _counts(rows[name]) for name in ("status", "manufacturer", "photometric", "transfer_syntax")}

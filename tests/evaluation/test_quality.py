@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from pipeline.dicom.crop import THUMBNAIL_PX
 from pipeline.dicom.store import CODEC, encode_crop
 from pipeline.evaluation.quality import check_quality
-from pipeline.evaluation.quality_plots import MOST_CLASSES, QUANTITIES, bin_quantity, count_table, write_quality_plots
+from pipeline.evaluation.quality_plots import MOST_CLASSES, QUANTITIES, bin_quantity, count_table
 from pipeline.evaluation.quality_rows import choose, with_suspicion
 from pipeline.tables import COHORT, CROPS, FLOW, PROBLEMS, write_table
 from tests.code_deps import ROOT
@@ -67,7 +67,9 @@ def folders(tmp_path: Path) -> Path:
 
 
 def run(folders: Path, out: str) -> Path:
-    check_quality("mine", folders / "problems.parquet", folders / "crops", folders / "cohort", folders / out, 1)
+    read = (folders / "problems.parquet", folders / "crops", folders / "cohort")
+    plots = folders / f"{out}_plots"
+    check_quality("mine", *read, folders / out, plots / "histograms", plots / "counts", 1)
     return folders / out
 
 
@@ -91,8 +93,8 @@ def test_flow_tells_what_never_was_catalogued_and_why_files_were_rejected(folder
 
 
 def read_plots(folders: Path, out: str) -> dict[str, pd.DataFrame]:
-    plots = folders / out
-    write_quality_plots(folders / "crops", folders / "cohort", plots / "histograms", plots / "counts")
+    run(folders, out)
+    plots = folders / f"{out}_plots"
     found = {f"{file.parent.name}/{file.stem}": file for file in plots.rglob("*.csv")}
     return {name: pd.read_csv(file, dtype={"value": str} if "counts" in name else None) for name, file in found.items()}
 
@@ -122,10 +124,12 @@ def test_dvc_draws_columns_that_the_plots_have(folders: Path) -> None:
 def test_plots_of_two_runs_are_the_same_bytes(folders: Path) -> None:
     read_plots(folders, "first")
     read_plots(folders, "second")
-    files = sorted((folders / "first").rglob("*.csv"))
+    files = sorted((folders / "first_plots").rglob("*.csv"))
     assert len(files) > len(QUANTITIES)
     for file in files:
-        assert file.read_bytes() == (folders / "second" / file.relative_to(folders / "first")).read_bytes(), file.name
+        assert (
+            file.read_bytes() == (folders / "second_plots" / file.relative_to(folders / "first_plots")).read_bytes()
+        ), file.name
 
 
 def test_a_quantity_that_no_image_has_is_not_plotted(folders: Path) -> None:

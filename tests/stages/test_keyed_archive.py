@@ -70,7 +70,9 @@ def test_no_identifier_leaves(
     ingest(tmp_path / "raw", out / "catalog", out / "crops", lenient, workers=2)
     filter_cohort(*(out / n for n in ("catalog", "crops", "cohort", "sealed", "annotations")), run.filter, run.seed)
     problems = out / "catalog" / "problems.parquet"
-    check_quality("mine", problems, out / "crops", out / "cohort", out / "quality", run.seed)
+    check_quality(
+        "mine", problems, out / "crops", out / "cohort", out / "quality", out / "bins", out / "counts", run.seed
+    )
 
     captured = capfd.readouterr()
     said = "\n".join([*errors, captured.out, captured.err, caplog.text])
