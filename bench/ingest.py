@@ -125,8 +125,10 @@ def serve_peer(connection: Connection, checkout: str, site: str) -> None:
     sys.path.append(site)
     cv2.setNumThreads(1)
     peer = load_peer(Path(checkout))
-    while paths := connection.recv():
-        connection.send(timed(lambda p=paths: peer(*p)))
+    with contextlib.suppress(EOFError):  # the bench has ended
+        while True:
+            source, target = connection.recv()
+            connection.send(timed(lambda s=source, t=target: peer(s, t)))
 
 
 def start_peer(checkout: str, site: str) -> Callable[[Path, Path], float]:
