@@ -1,83 +1,98 @@
 """The words of the report audit: what a report may be made of, and what names a thing its row does not hold.
 
-ALLOWED is complete: any other word refuses the report. CLAIMS only gives the refusal a telling code. Words for
-the facts themselves (sides, density, BI-RADS, findings, age, views, vendor) are handled in `audit`.
+NEUTRAL is complete: any other word refuses the report. CLAIMS only gives the refusal a telling code. Words for the
+facts themselves (sides, density, BI-RADS, findings, age, views, vendor) are read by `phrases` and `polarity`.
 """
+
+from pathlib import Path
 
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-ALLOWED = _words("""
-a an the and or nor but with of in on for at by to as there
-is are was were has have been being
-breast breasts mammogram mammograms mammography mammographic view views image images imaging imaged
-report patient patients age aged ages year years old range band group between
-density densities composition tissue parenchyma parenchymal pattern
-category categories assessment rated classified assigned graded given considered score final overall bi-rads
-described shown shows show showing examined evaluated evaluation examination exam study performed obtained acquired
-reveal reveals demonstrate demonstrates contain contains display displays exhibit exhibits includes including
-does do did presence evidence sign signs
-present seen visible noted identified detected observed found visualized visualised evident
-also any side sided laterality machine system device vendor manufacturer unit made indicates indicating
-consistent corresponds corresponding according within
-no not without absent absence neither lack
+# Words that, wherever they stand, say nothing about a patient or a breast. Their list was written without sight of any
+# report that the audit is measured on.
+NEUTRAL = _words((Path(__file__).parent / "neutral_words.txt").read_text(encoding="utf-8"))
+
+# Of those, the ones that may stand between a finding and what is said of it.
+FUNCTION = _words("""
+a an the this that these those it its itself which who whom whose we our us i me you your she her hers herself
+they them their theirs such same own either all any no not none nil never neither nor and or but yet
+so for because since as although though while whilst whereas when whenever where wherever until
+till before after once than then else despite notwithstanding besides however nonetheless nevertheless
+therefore thus hence accordingly consequently moreover furthermore also too again likewise similarly additionally
+respectively namely specifically together altogether overall generally simply just merely purely fully wholly entirely
+completely clearly plainly readily easily distinctly actually indeed certainly formally mammographically
+radiographically radiologically visually currently presently finally lastly firstly here there
+hereby herein thereby therein now well rather how why what whatsoever
+of in into on onto upon for at by to from with without within inside throughout across over under per via through
+during amid amidst among amongst between beyond beside alongside along around about against toward towards regarding
+concerning respecting including like unlike plus up down out off is are am was were be been being has have had having
+do does did done doing can will shall let yes i.e e.g
 """)
 
 # Words that turn a statement round; each one must belong to a finding that the audit understood.
-NEGATIONS = _words("no not without absent absence neither none never lack lacks lacking cannot free non nothing nobody")
+NEGATIONS = _words("""
+no not without absent absence neither nor none never lack lacks lacking cannot free devoid negative nil non nothing
+nobody fails failed nowhere minus
+""")
 
 CLAIMS: dict[str, frozenset[str]] = {
     "other_finding": _words("""
-        architectural distortion asymmetry asymmetries asymmetric lymph node nodes lymphadenopathy skin thickening
-        nipple retraction inversion discharge edema oedema trabecular cyst cysts cystic fibroadenoma fibroadenomas
-        lesion lesions nodule nodules lump lumps tumor tumour tumors tumours opacity opacities microcalcification
-        microcalcifications hematoma abscess scar abnormality abnormalities abnormal normal unremarkable remarkable
-        spiculated circumscribed lobulated irregular pleomorphic clustered cluster linear branching coarse amorphous
-        margin margins enhancement findings finding condition disease
+        architectural distortion asymmetry asymmetries asymmetric lymph node nodes lymphadenopathy adenopathy skin
+        thickening nipple retraction inversion discharge edema oedema trabecular cyst cysts cystic fibroadenoma
+        fibroadenomas lesion lesions nodule nodules lump lumps tumor tumour tumors tumours opacity opacities hematoma
+        abscess scar abnormality abnormalities abnormal unremarkable remarkable duct ducts vascular condition disease
+        spiculated circumscribed lobulated irregular pleomorphic clustered cluster grouped linear branching coarse
+        amorphous round oval margin margins enhancement rupture ruptured
     """),
     "malignancy": _words("""
         cancer cancers cancerous malignant malignancy carcinoma ductal lobular invasive metastasis metastatic tumorous
-        noncancerous
+        noncancerous neoplasm neoplastic
     """),
     "location": _words("""
         upper lower outer inner quadrant quadrants lateral medial central retroareolar subareolar anterior posterior
-        axilla axillary oclock clock superior inferior periareolar depth
+        axilla axillary oclock clock superior inferior periareolar depth behind near above below
     """),
     "other_organ": _words("""
-        bone bones skull chest lung lungs liver brain heart spine rib ribs thyroid ovary uterus kidney pelvis abdomen
-        muscle sclerosis scoliosis osteoporosis
+        bone bones skull chest wall lung lungs liver brain heart spine rib ribs thyroid ovary uterus kidney pelvis
+        abdomen muscle pectoral sclerosis scoliosis osteoporosis
     """),
     "modality": _words("""
-        ultrasound sonography ultrasonography mri magnetic resonance ct pet tomosynthesis tomography dbt x-ray
-        radiograph radiographs thermography scan scans
+        ultrasound sonography ultrasonography sonographic mri magnetic resonance ct pet tomosynthesis tomography dbt
+        x-ray thermography scan scans
     """),
     "treatment": _words("""
         biopsy biopsied surgery surgical mastectomy lumpectomy chemotherapy radiotherapy radiation therapy treatment
-        treated tamoxifen drug medication resection operation
+        treated tamoxifen drug medication resection operation postoperative
     """),
     "recommendation": _words("""
-        recommend recommended recommendation follow-up followup follow routine screening annual further additional
-        correlation referral should consult advised suggested
+        recommend recommended recommendation follow-up followup follow annual further additional correlation referral
+        should must consult advised advise suggested
     """),
     "history": _words("""
         history prior previous previously compared comparison stable unchanged change changed new old-standing family
-        genetic mother sister pregnancy menopause menopausal pain symptom symptoms palpable
+        genetic mother sister pregnancy menopause menopausal postmenopausal pain symptom symptoms symptomatic palpable
     """),
-    "sex": _words("woman women female male man men lady her his she he mrs mr ms girl"),
-    "measurement": _words(
-        "mm cm millimeter millimeters centimeter centimeters cubic inch inches percent large small size"
-    ),
+    "vendor": _words("""
+        agfa carestream fischer fuji fujifilm ge giotto hologic ims kodak konica lorad philips planmed sectra siemens
+        metaltronica electric senographe mammomat selenia microdose
+    """),
+    "sex": _words("male man men his he mr boy"),
+    "measurement": _words("""
+        mm cm millimeter millimeters millimetre millimetres centimeter centimeters centimetre centimetres cubic inch
+        inches percent large small size
+    """),
     "date": _words("""
         january february march april june july august september october november december monday tuesday
         wednesday thursday friday saturday sunday today yesterday date dated month months weeks days
     """),
-    "name": _words("dr doctor hospital clinic center centre university radiologist physician sarah john smith name"),
+    "name": _words("dr doctor hospital clinic center centre university radiologist physician name mrs ms"),
     "hedge": _words("""
-        may might possible possibly probable likely unlikely could perhaps suspected suspicion appears seems uncertain
-        questionable cannot if whether maybe potential potentially
+        may might possible possibly probable likely unlikely perhaps suspected suspicion seems uncertain
+        questionable if whether maybe potential potentially definite clear obvious excluded ruled
     """),
-    "number": _words("one two three four five six seven eight nine ten several few many multiple single numerous"),
-    "other_breast": _words("bilateral bilaterally both contralateral opposite unilateral"),
+    "number": _words("one two three four five six seven eight nine ten several few many multiple numerous second"),
+    "other_breast": _words("both bilateral bilaterally contralateral opposite other unilateral each"),
 }
