@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import InputError
-from pipeline.sections import Profile, Run, Section, Task
+from pipeline.sections import ANNOTATION_KEYS, Profile, Run, Section, Task
 
 PARAMS_FILE = Path("params.yaml")
 PROFILE_FOLDER = Path("conf/profile")
@@ -155,6 +155,7 @@ def _check_profile(params: Params) -> None:
                 f"{file}: archives.{cohort}.adapter: {archive.adapter} has no synthetic archive; give its root, or take"
                 f" one of {', '.join(SYNTHETIC)}"
             )
+    _check_annotations(file, params)
     if profile.compute.device == "cpu" and profile.compute.precision != "fp32":
         raise InputError(f"{file}: compute.precision: {profile.compute.precision} on a CPU; allowed: fp32")
     tables: dict[str, Mapping[str, object]] = {
@@ -170,6 +171,22 @@ def _check_profile(params: Params) -> None:
     _check_pack(file, profile)
     if run.pretrain.method not in by_encoder(profile.optimisation.batch, params.encoder):
         raise InputError(f"{file}: optimisation.batch: no {run.pretrain.method} for {params.encoder}")
+
+
+def _check_annotations(file: Path, params: Params) -> None:
+    """Every cohort that gets reports says what they may speak of, and each of those exists."""
+    for cohort in sorted({*params.run.pretrain.cohorts, *params.run.evaluate.report_cohorts}):
+        if cohort not in params.profile.annotations:
+            raise InputError(
+                f"{file}: annotations: no entry for {cohort}; list what its reports may speak of, for example"
+                " [birads, mass, calcification]"
+            )
+        allowed = {*ANNOTATION_KEYS, *params.profile.archives[cohort].extra}
+        if unknown := sorted(set(params.profile.annotations[cohort]) - allowed):
+            raise InputError(
+                f"{file}: annotations.{cohort}: {', '.join(unknown)} unknown; allowed: {', '.join(sorted(allowed))}"
+                f" (further ones by archives.{cohort}.extra)"
+            )
 
 
 def _check_pack(file: Path, profile: Profile) -> None:

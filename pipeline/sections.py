@@ -2,13 +2,15 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Label = Literal["mass", "calcification", "malignant", "density", "birads"]
-Annotation = Literal["density", "birads", "mass", "calcification", "age_band", "implant", "vendor"]
+# What reports may speak of beside laterality and an archive's own `extra`; in prompts they stand in the order of
+# reports.prompt.KEYS.
+ANNOTATION_KEYS = ("age_band", "views", "implant", "vendor", "density", "mass", "calcification", "birads")
 Method = Literal["mv_clip_tr", "mv_clip", "clip_tr", "clip"]
 Adapter = Literal["table", "vindr", "rsna", "embed", "cbis_ddsm", "cmmd", "inbreast"]
 # What can be wrong with an archive (pipeline/cohorts/problems.py says what becomes of each record).
@@ -47,9 +49,8 @@ class Model(Section):
 
 
 class Filter(Section):
-    """The annotation subset C, the exclusions, and the patient-level splits."""
+    """The exclusions, and the patient-level splits."""
 
-    annotations: list[Annotation]
     validation_fraction: Share
     test_fraction: Share
     exclude_implants: bool
@@ -57,10 +58,11 @@ class Filter(Section):
 
 
 class Reports(Section):
-    """Who writes the pseudo reports, and how many tries a prompt gets before the template takes over."""
+    """Who writes the pseudo reports, tries per prompt before the template takes over, different reports per prompt."""
 
     engine: Literal["llm", "template"]
     attempts: PositiveInt
+    variants: PositiveInt
 
 
 class Pretrain(Section):
@@ -234,18 +236,62 @@ class Pack(Packing, Preparation):
 
 
 class Llm(Section):
-    """The chat model behind the pseudo reports, its sampling, and the cap on generations per cohort."""
+    """The chat model behind the pseudo reports, its sampling, and the cap on generations per cohort.
 
-    engine: Literal["vllm"]
+    Attributes:
+        engine: `vllm` runs in the stage's process; `endpoint` asks a server that speaks OpenAI's protocol; `ray` runs
+            vLLM on the cluster of $RAY_ADDRESS.
+        endpoint: The server's URL up to /v1 (`${VARIABLE}` allowed), null for the other engines. Its key is read from
+            $REPORTS_API_KEY. dtype, lengths, parallelism and caching are the server's own then.
+        model: A hub name, a folder or `package:<name>`; for `endpoint` the name under which the server offers it.
+        revision: Branch, tag or commit of a hub model; for `endpoint` what its owners say it is; else null.
+        tensor_parallel: GPUs that share one copy of the model.
+        data_parallel: Copies of the model (`ray` only; a server has its own option).
+        prefix_caching: The beginning that prompts share is computed once.
+        max_model_len: Tokens of a prompt and its report together.
+        max_tokens: Tokens of a report.
+        temperature: Of the sampling; 0 is greedy.
+        chunk_prompts: Prompts that are kept, or lost by an interruption, together.
+        max_generations: Cap per stage and cohort, null for none.
+        prompt: Wording of prefix and suffix (pipeline/reports/prompts).
+    """
+
+    engine: Literal["vllm", "endpoint", "ray"]
+    endpoint: Annotated[str, Field(pattern=r"^(https?://|\$\{\w+\})[^@?\s]*$")] | None
     model: str
     revision: str | None
     dtype: Literal["float32", "bfloat16", "float16"]
     tensor_parallel: PositiveInt
+    data_parallel: PositiveInt
+    prefix_caching: bool
     max_model_len: PositiveInt
     max_tokens: PositiveInt
     temperature: Annotated[float, Field(ge=0)]
     chunk_prompts: PositiveInt
     max_generations: PositiveInt | None
+    prompt: Literal["v1", "v2"]
+
+    @field_validator("endpoint")
+    @classmethod
+    def _endpoint_fits_engine(cls, value: str | None, checked: ValidationInfo) -> str | None:
+        """A URL for engine endpoint, and for no other."""
+        engine = checked.data.get("engine")
+        if engine == "endpoint" and value is None:
+            raise ValueError("llm.engine is endpoint: give the server's URL, such as http://localhost:8000/v1")
+        if engine in ("vllm", "ray") and value is not None:
+            raise ValueError(f"llm.engine is {engine}, which asks no server: set it to null, or llm.engine to endpoint")
+        return value
+
+    @field_validator("data_parallel")
+    @classmethod
+    def _copies_fit_engine(cls, value: int, checked: ValidationInfo) -> int:
+        """vLLM's LLM class refuses data parallelism within one process (vllm/entrypoints/llm.py, 0.32)."""
+        if value > 1 and checked.data.get("engine") == "vllm":
+            raise ValueError(
+                "llm.engine vllm runs one copy of the model: set it to 1 (llm.tensor_parallel shares one copy among"
+                " GPUs), or take llm.engine ray, or endpoint with a server of several copies"
+            )
+        return value
 
 
 class Text(Section):
@@ -311,6 +357,7 @@ class Profile(Section):
     """conf/profile/<profile>.yaml: what scale decides. (packing: its section `pack`.)"""
 
     archives: dict[Name, Archive]
+    annotations: dict[Name, list[str]]
     compute: Compute
     ingest: Ingest
     packing: Packing = Field(alias="pack")

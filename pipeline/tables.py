@@ -174,8 +174,9 @@ FLOW = pa.schema(
     ]
 )
 
-# write_reports_* -> encode_text_*, evaluate. One row per (breast, annotation_set).
-# origin: llm or template; codes: audit codes of the attempts that failed; raw: the last raw output of the LLM.
+# write_reports_* -> encode_text_*, review_reports, evaluate. One row per (breast, annotation_set).
+# variant: which of the prompt's reports the breast got; origin: llm or template; attempts: generations that were spent
+# on it; codes: audit codes of those that failed, in order, then `budget` if the cap on generations was used up.
 REPORTS = pa.schema(
     [
         ("breast_id", pa.string()),
@@ -184,11 +185,32 @@ REPORTS = pa.schema(
         ("annotation_set", pa.string()),
         ("report_id", pa.string()),
         ("prompt_id", pa.string()),
+        ("variant", pa.int16()),
         ("report", pa.string()),
         ("origin", pa.string()),
         ("attempts", pa.int8()),
         ("codes", pa.list_(pa.string())),
-        ("raw", pa.string()),
+    ]
+)
+
+# write_reports_* -> review_reports, evaluate. One row per distinct (prompt_id, variant); no identifier.
+# facts: what the row holds, as a JSON object with sorted keys; tokens: generated in all attempts; raws: the raw output
+# of every attempt, in order; breasts: how many carry this report; the others as in REPORTS.
+DRAFTS = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("variant", pa.int16()),
+        ("annotation_set", pa.string()),
+        ("facts", pa.string()),
+        ("prompt", pa.string()),
+        ("report_id", pa.string()),
+        ("report", pa.string()),
+        ("origin", pa.string()),
+        ("attempts", pa.int8()),
+        ("tokens", pa.int32()),
+        ("codes", pa.list_(pa.string())),
+        ("raws", pa.list_(pa.string())),
+        ("breasts", pa.int32()),
     ]
 )
 
@@ -198,13 +220,15 @@ TEXT_STATES = pa.schema(
     [("report_id", pa.string()), ("tokens", pa.int32()), ("width", pa.int32()), ("states", pa.binary())]
 )
 
-# encode_text_* -> pretrain, retrieve, fuse. Which report belongs to which breast (no text in it).
+# encode_text_* -> pretrain, retrieve, fuse. Which report belongs to which breast (no text in it); reports with the same
+# prompt_id state the same facts.
 TEXT_KEYS = pa.schema(
     [
         ("breast_id", pa.string()),
         ("patient_id", pa.string()),
         ("split", pa.string()),
         ("report_id", pa.string()),
+        ("prompt_id", pa.string()),
     ]
 )
 

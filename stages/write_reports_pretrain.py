@@ -7,9 +7,9 @@ from pipeline.params import read_params
 from pipeline.reports.write import ReportRequest, write_reports
 
 
-def main(annotations: str, out: str) -> None:
+def main(cohort: str, annotations: str, out: str) -> None:
     params = read_params()
-    request = ReportRequest((Path(annotations),), Path(out), "full", tuple(params.run.filter.annotations))
+    request = ReportRequest((Path(annotations),), Path(out), "full", tuple(params.profile.annotations[cohort]))
     write_reports([request], params.run.reports, params.profile.llm, params.run.seed)
 
 

@@ -61,6 +61,20 @@ DEMO = "conf/profile/demo.yaml"
         (DEMO, "ingest.exclude", ["ultrasound"], ["ingest.exclude", "ultrasound", "for_processing"]),
         (DEMO, "optimisation.epochs", {"resnet34": 3}, ["optimisation.epochs", "default"]),
         (DEMO, "tr.token", 4, ["tr.token", "unknown key", "tokens"]),
+        (DEMO, "annotations.screening", ["mass", "shape"], ["annotations.screening", "shape", "birads", "extra"]),
+        (
+            DEMO,
+            "annotations.screening",
+            None,
+            ["annotations", "no entry for screening", "[birads, mass, calcification]"],
+        ),
+        ("params.yaml", "reports.variants", 0, ["reports.variants", "0", "greater than 0"]),
+        (DEMO, "llm.prompt", "v9", ["llm.prompt", "v9", "v1"]),
+        (DEMO, "llm.engine", "openai", ["llm.engine", "'openai'", "endpoint"]),
+        (DEMO, "llm.engine", "endpoint", ["llm.endpoint", "None", "http://localhost:8000/v1"]),
+        (DEMO, "llm.endpoint", "http://localhost:8000/v1", ["llm.endpoint", "llm.engine is vllm", "set it to null"]),
+        (DEMO, "llm.endpoint", "http://me:secret@host/v1", ["llm.endpoint", "pattern"]),
+        (DEMO, "llm.data_parallel", 2, ["llm.data_parallel", "2", "llm.engine ray"]),
     ],
 )
 def test_a_wrong_value_names_file_key_value_and_what_is_allowed(

@@ -1,8 +1,8 @@
 """Ingests on a Ray cluster: the same function on the same files, on as many machines as the cluster has.
 
-The only importer of Ray. Archive, scratch folder ($PIPELINE_SCRATCH) and checkout must lie at the same paths on every
-node. `ray start --head` on one machine and `ray start --address=...` on the others make a cluster; $RAY_ADDRESS names
-it, else the one that runs on this machine is taken (docs/scaling.md).
+Ray is imported here and in pipeline/reports/cluster_llm.py alone. Archive, scratch folder ($PIPELINE_SCRATCH) and
+checkout must lie at the same paths on every node. `ray start --head` on one machine and `ray start --address=...` on
+the others make a cluster; $RAY_ADDRESS names it, else the one that runs on this machine is taken (docs/scaling.md).
 """
 
 import os

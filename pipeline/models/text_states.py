@@ -21,5 +21,5 @@ def read_states(folder: Path) -> dict[str, Float[np.ndarray, "_ width"]]:
 
 
 def read_keys(folder: Path) -> pd.DataFrame:
-    """breast_id, patient_id, split, report_id: one row per breast, sorted by breast_id."""
+    """breast_id, patient_id, split, report_id, prompt_id: one row per breast, sorted by breast_id."""
     return read_table(folder / KEYS_FILE, TEXT_KEYS)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 # A report states at most the nine keys of `prompt.KEYS`; the longest template has 75 words.
 MAX_WORDS = 120
+TITLE_WORDS = 6
 
 
 class Parsed(NamedTuple):
@@ -15,7 +16,7 @@ class Parsed(NamedTuple):
 
 
 def parse_output(raw: str, prompt: str, finished: bool) -> Parsed:
-    """Removes repetition of the prompt and everything after the first paragraph that is not the prompt.
+    """Removes repetition of the prompt, titles, Markdown, and all after the first paragraph that is not the prompt.
 
     Args:
         raw: What the LLM wrote after the prompt (some engines repeat the prompt first).
@@ -28,8 +29,8 @@ def parse_output(raw: str, prompt: str, finished: bool) -> Parsed:
     Source: MV-MLM, eq. 1 and the paragraph above it; method.md, `reports`.
     """
     text = raw.strip().removeprefix(prompt.strip()).strip()
-    paragraphs = [_flat(part) for part in re.split(r"\n\s*\n", text) if part.strip()]
-    kept = [i for i, paragraph in enumerate(paragraphs) if not _repeats(paragraph, prompt)]
+    paragraphs = [_flat(re.sub(r"[*_#]{1,3}", "", part)) for part in re.split(r"\n\s*\n", text) if part.strip()]
+    kept = [i for i, each in enumerate(paragraphs) if not (_repeats(each, prompt) or _is_title(each, i, paragraphs))]
     if not kept:
         return Parsed("", "prompt_repeated" if paragraphs else "empty")
     report = paragraphs[kept[0]]
@@ -45,6 +46,12 @@ def parse_output(raw: str, prompt: str, finished: bool) -> Parsed:
 def _flat(text: str) -> str:
     """One line, single spaces."""
     return " ".join(text.split())
+
+
+def _is_title(paragraph: str, place: int, paragraphs: list[str]) -> bool:
+    """`Here is the report:` or `Mammogram report`, with a paragraph to follow."""
+    short = len(paragraph.split()) <= TITLE_WORDS and not paragraph.endswith((".", "!"))
+    return place + 1 < len(paragraphs) and (short or paragraph.endswith(":"))
 
 
 def _repeats(paragraph: str, prompt: str) -> bool:

@@ -1,7 +1,9 @@
 """The annotation subset C of one breast, and the prompt made of it: prefix, key = value, suffix."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,11 @@ import pandas as pd
 
 Facts = Mapping[str, str | bool | int]
 
-# Every key a report may speak of, in the order in which prompts and reports state them. No identifier, no date.
+# Every key a report may speak of, in the order in which prompts and reports state them. No identifier, no date. What a
+# private archive names under `extra` (docs/datasets.md) follows, in alphabetical order.
 KEYS = ("laterality", "age_band", "views", "implant", "vendor", "density", "mass", "calcification", "birads")
 # What is known before anyone reads the images: the annotation set `pre_reading` (design.md, `write_reports`).
 PRE_READING_KEYS = ("age_band", "views", "laterality", "density", "implant", "vendor")
-PROMPT_VERSION = "v1"
 SIDES = {"L": "left", "R": "right"}
 # The words of BI-RADS, 5th edition (mammography: breast composition; assessment categories).
 DENSITY_WORDS = {
@@ -39,26 +41,35 @@ def select_facts(row: Mapping[str, Any], keys: Sequence[str]) -> Facts:
 
     Args:
         row: One row of tables.ANNOTATIONS.
-        keys: Keys of C, in any order.
+        keys: Keys of C, in any order: KEYS, or names in the row's `extra`.
 
     Raises:
-        ValueError: a key is not in KEYS, or the row has no laterality.
+        ValueError: the row has no laterality.
     """
-    if unknown := sorted(set(keys) - set(KEYS)):
-        raise ValueError(f"keys of C: {unknown} unknown; allowed: {KEYS}")
+    extra = {key for key in keys if key not in KEYS}
     chosen = {key: row[key] for key in KEYS if key == "laterality" or key in keys}
+    if extra and pd.notna(row["extra"]):
+        told = json.loads(str(row["extra"]))
+        chosen |= {key: told[key] for key in sorted(extra & set(told))}
     known = {key: _plain(key, value) for key, value in chosen.items() if pd.notna(value)}
     if "laterality" not in known:
         raise ValueError("a breast without laterality cannot have a report; `filter` should have left it out")
     return known
 
 
-def write_prompt(facts: Facts) -> str:
-    """The prompt of one breast; the same for every breast with the same facts. Source: MV-MLM, section 3.1."""
-    table = "\n".join(f"{key} = {_value(key, facts[key])}" for key in KEYS if key in facts)
-    summary = " ".join(_sentence(key, facts[key]) for key in KEYS if key in facts)
-    prefix, suffix = _read_part("prefix"), _read_part("suffix").replace("{summary}", summary)
-    return f"{prefix}\n\n{table}\n\n{suffix}"
+def write_prompt(facts: Facts, version: str) -> str:
+    """The prompt of one breast; the same for every breast with the same facts. Source: MV-MLM, section 3.1.
+
+    Args:
+        facts: From `select_facts`.
+        version: Which wording of prefix and suffix, prompts/<version>_*.txt: `v1` is short, for small models; `v2`
+            summarises the table, explains the keys present and repeats the instruction in detail, as the paper says.
+    """
+    table = "\n".join(f"{key} = {spell_value(key, value)}" for key, value in facts.items())
+    summary = " ".join(_sentence(key, value) for key, value in facts.items())
+    keys = "\n".join(f"{key} = {_explanations(version).get(key, 'a further finding')}" for key in facts)
+    suffix = _read_part(version, "suffix").replace("{summary}", summary).replace("{keys}", keys)
+    return f"{_read_part(version, 'prefix')}\n\n{table}\n\n{suffix}"
 
 
 def short_digest(text: str) -> str:
@@ -71,15 +82,8 @@ def view_names(views: str) -> list[str]:
     return views.split("+")
 
 
-def _plain(key: str, value: object) -> str | bool | int:
-    """The value as Python's own type, so that equal rows give equal prompts whatever table library read them."""
-    if key in ("implant", "mass", "calcification"):
-        return bool(value)
-    return int(str(value)) if key == "birads" else str(value)
-
-
-def _value(key: str, value: str | bool | int) -> str:
-    """The right side of `key = value`."""
+def spell_value(key: str, value: str | bool | int) -> str:
+    """The right side of `key = value`, in the words of the BI-RADS lexicon."""
     if isinstance(value, bool):
         return "present" if value else "absent"
     if isinstance(value, int):
@@ -88,24 +92,41 @@ def _value(key: str, value: str | bool | int) -> str:
     return words.get(key) or value
 
 
+def _plain(key: str, value: object) -> str | bool | int:
+    """The value as Python's own type, so that equal rows give equal prompts whatever table library read them."""
+    if key in ("implant", "mass", "calcification"):
+        return bool(value)
+    return int(str(value)) if key == "birads" else str(value)
+
+
 def _sentence(key: str, value: str | bool | int) -> str:
     """The same in words: the summary of the table that the suffix gives."""
-    words = _value(key, value)
+    words = spell_value(key, value)
     if isinstance(value, bool):
         name = {"mass": "mass", "calcification": "calcifications", "implant": "implant"}[key]
         verb = "are" if key == "calcification" else "is"
         present = name.capitalize() if key == "calcification" else f"{'An' if key == 'implant' else 'A'} {name}"
         return f"{present} {verb} seen." if value else f"No {name} {verb} seen."
-    return {
+    known = {
         "laterality": f"The {words} breast is shown.",
         "age_band": f"The patient is {words} years old.",
         "views": f"The views are {words}.",
         "vendor": f"The machine is {words}.",
         "density": f"The breast {'has' if value == 'B' else 'is'} {words}.",
         "birads": f"The BI-RADS category is {str(words).replace(' (', ', ').rstrip(')')}.",
-    }[key]
+    }
+    return known.get(key) or f"The {key} is {words}."
 
 
-def _read_part(name: str) -> str:
-    """One part of the prompt's text, from prompts/<part>_<version>.txt."""
-    return (_FOLDER / f"{name}_{PROMPT_VERSION}.txt").read_text(encoding="utf-8").strip()
+@cache
+def _explanations(version: str) -> dict[str, str]:
+    """What each key means; none are given in v1."""
+    file = _FOLDER / f"{version}_keys.txt"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return dict(line.split(" = ", 1) for line in lines)
+
+
+@cache
+def _read_part(version: str, part: str) -> str:
+    """One part of the prompt's text, from prompts/<version>_<part>.txt."""
+    return (_FOLDER / f"{version}_{part}.txt").read_text(encoding="utf-8").strip()

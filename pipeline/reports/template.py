@@ -2,7 +2,7 @@
 
 import random
 
-from pipeline.reports.prompt import BIRADS_WORDS, DENSITY_WORDS, SIDES, Facts, view_names
+from pipeline.reports.prompt import BIRADS_WORDS, DENSITY_WORDS, KEYS, SIDES, Facts, view_names
 
 _MASS = {
     True: ("There is a mass", "A mass is seen", "A mass is present"),
@@ -18,24 +18,25 @@ _IMPLANT = {
 }
 
 
-def write_template(facts: Facts, prompt_id: str) -> str:
-    """A short report that states every fact, worded by chance but the same for the same prompt.
+def write_template(facts: Facts, seed: str) -> str:
+    """A short report that states every fact, worded by chance but the same for the same seed.
 
     Args:
         facts: What the row holds, from `prompt.select_facts`.
-        prompt_id: Seeds the choice of words.
+        seed: Of the choice of words: the prompt's id and the number of the variant.
 
     Returns:
         One to five sentences that pass `audit.audit` by construction, fewer than 90 word pieces for the demo's C.
     """
-    rng = random.Random(prompt_id)  # noqa: S311 -- wording, not secrets
+    rng = random.Random(seed)  # noqa: S311 -- wording, not secrets
     findings = [
         rng.choice(phrases[bool(facts[key])])
         for key, phrases in (("implant", _IMPLANT), ("mass", _MASS), ("calcification", _CALCIFICATION))
         if key in facts
     ]
     sentences = [_subject(facts, rng), *_machine(facts), *_density(facts, rng), *_join(findings, rng)]
-    return " ".join([*sentences, *_assessment(facts, rng)])
+    further = [f"{key.capitalize()}: {value}." for key, value in facts.items() if key not in KEYS]
+    return " ".join([*sentences, *further, *_assessment(facts, rng)])
 
 
 def _subject(facts: Facts, rng: random.Random) -> str:

@@ -1,21 +1,22 @@
-"""Pseudo reports of whole tables: one generation per distinct prompt, audited; the template where that fails."""
+"""Pseudo reports of whole tables: one generation per distinct prompt and variant, shared by its breasts."""
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from pipeline.errors import InputError
-from pipeline.reports.audit import audit
-from pipeline.reports.generate import Generation, Generator, VllmGenerator
-from pipeline.reports.parse import parse_output
-from pipeline.reports.prompt import Facts, select_facts, short_digest, write_prompt
-from pipeline.reports.template import write_template
+from pipeline.reports.chunks import ChunkedGenerator
+from pipeline.reports.drafts import Draft, DraftKey, Drafts, check_templates, final_texts, generate_drafts
+from pipeline.reports.generate import Generator
+from pipeline.reports.prompt import KEYS, select_facts, short_digest, write_prompt
 from pipeline.sections import Llm, Reports
-from pipeline.tables import ANNOTATIONS, REPORTS, read_table, write_table
+from pipeline.tables import ANNOTATIONS, DRAFTS, REPORTS, read_table, write_table
 
 
 class ReportRequest(NamedTuple):
@@ -27,126 +28,121 @@ class ReportRequest(NamedTuple):
     keys: tuple[str, ...]
 
 
-class _Draft(NamedTuple):
-    """One distinct prompt with what was generated for it. report: accepted text, None while there is none."""
+class _Rows(NamedTuple):
+    """breasts: rows of tables.ANNOTATIONS, sorted; keys: each row's draft, as a place in `drafts`."""
 
-    facts: Facts
-    prompt: str
-    report: str | None = None
-    attempts: int = 0
-    tokens: int = 0
-    codes: tuple[str, ...] = ()
-    raw: str = ""
-
-
-Drafts = dict[str, _Draft]  # by prompt_id
+    breasts: pd.DataFrame
+    keys: np.ndarray
+    drafts: dict[DraftKey, Draft]
 
 
 def write_reports(
     requests: Sequence[ReportRequest], reports: Reports, llm: Llm, seed: int, generator: Generator | None = None
 ) -> None:
-    """Writes out/reports.parquet (tables.REPORTS) and out/engine.json for every request, with one engine start.
+    """Writes reports.parquet (tables.REPORTS), drafts.parquet and engine.json for every request, with one engine start.
 
     Args:
-        requests: In the order in which they draw on `llm.max_generations`, which caps all of them together.
-        reports: Engine and attempts per prompt.
+        requests: In any order; `llm.max_generations` caps all of them together, request by request,
+            in the order of prompt ids.
+        reports: Engine, attempts per prompt, variants per prompt.
         llm: The profile's section.
         seed: Of the sampling.
-        generator: What answers prompts; None: vLLM, started only if there is something to generate.
+        generator: What answers prompts; None: the profile's engine, started only if there is something to generate.
 
     Raises:
-        InputError: vLLM is missing, or several attempts were asked for that must all be the same.
+        InputError: the engine is missing, or several attempts or variants were asked for that must all be the same.
     """
-    if reports.engine == "llm" and llm.temperature == 0 and reports.attempts > 1:
-        raise InputError(
-            f"reports.attempts: {reports.attempts} attempts at llm.temperature 0 give the same text each time;"
-            " set reports.attempts to 1 or raise llm.temperature"
-        )
-    tables, drafts = [], Drafts()
-    for request in requests:
-        rows, prompts = _read_rows(request)
-        tables.append(rows)
-        drafts |= {key: draft for key, draft in prompts.items() if key not in drafts}
-    writer = (generator or VllmGenerator(llm, seed)) if reports.engine == "llm" else None
+    _check_sampling(reports, llm)
+    tables = [_read_rows(request, reports.variants, llm.prompt) for request in requests]
+    drafts: Drafts = {key: draft for rows in tables for key, draft in rows.drafts.items()}
+    check_templates(drafts)
+    writer = (generator or ChunkedGenerator(llm, seed)) if reports.engine == "llm" else None
     if writer:
-        _generate(drafts, reports.attempts, llm.max_generations, writer)
+        drafts = generate_drafts(drafts, reports.attempts, llm.max_generations, writer)
+    texts = final_texts(drafts)
     for request, rows in zip(requests, tables, strict=True):
-        _write_rows(request, rows, drafts)
-        _write_engine(request, [drafts[key] for key in sorted(set(rows["prompt_id"]))], llm, writer)
+        mine = {key: drafts[key] for key in rows.drafts}
+        _write_tables(request, rows, mine, texts)
+        _write_engine(request, mine, llm, reports, writer)
 
 
-def _read_rows(request: ReportRequest) -> tuple[pd.DataFrame, Drafts]:
-    """The annotations, sorted by breast and with prompt_id, and their distinct prompts, sorted by id."""
-    rows = pd.concat([read_table(file, ANNOTATIONS) for file in request.annotations], ignore_index=True)
-    rows = rows.sort_values("breast_id", ignore_index=True)
-    facts = [select_facts({str(key): row[key] for key in row}, request.keys) for row in rows.to_dict("records")]
-    drafts = [_Draft(fact, write_prompt(fact)) for fact in facts]
-    prompt_ids = [short_digest(draft.prompt) for draft in drafts]
-    prompts = dict(sorted(zip(prompt_ids, drafts, strict=True), key=lambda item: item[0]))
-    return rows.assign(prompt_id=pd.array(prompt_ids, dtype="string")), prompts
+def _check_sampling(reports: Reports, llm: Llm) -> None:
+    """Greedy decoding gives the same text each time."""
+    for name, count in (("attempts", reports.attempts), ("variants", reports.variants)):
+        if reports.engine == "llm" and llm.temperature == 0 and count > 1:
+            raise InputError(
+                f"reports.{name}: {count} {name} at llm.temperature 0 give the same text each time;"
+                f" set reports.{name} to 1 or raise llm.temperature"
+            )
 
 
-def _generate(drafts: Drafts, attempts: int, budget: int | None, generator: Generator) -> None:
-    """Round by round, the prompts that still lack a report, in their fixed order, as far as the budget goes."""
-    for attempt in range(1, attempts + 1):
-        pending = [key for key, draft in drafts.items() if draft.report is None and "budget" not in draft.codes]
-        asked = pending if budget is None else pending[:budget]
-        answers = generator([drafts[key].prompt for key in asked], attempt) if asked else []
-        for key, answer in zip(asked, answers, strict=True):
-            drafts[key] = _judge(drafts[key], answer)
-        for key in pending[len(asked) :]:
-            drafts[key] = drafts[key]._replace(codes=(*drafts[key].codes, "budget"))
-        budget = None if budget is None else budget - len(asked)
+def _read_rows(request: ReportRequest, variants: int, prompt_version: str) -> _Rows:
+    """The breasts, and the distinct drafts they need; facts and prompts are made once per distinct row."""
+    breasts = pd.concat([read_table(file, ANNOTATIONS) for file in request.annotations], ignore_index=True)
+    breasts = breasts.sort_values("breast_id", ignore_index=True)
+    told = [key for key in KEYS if key == "laterality" or key in request.keys]
+    told += [] if set(request.keys) <= set(KEYS) else ["extra"]
+    distinct = breasts.drop_duplicates(told)
+    group = breasts.groupby(told, dropna=False, sort=False).ngroup().to_numpy()
+    facts = [select_facts({str(k): v for k, v in row.items()}, request.keys) for row in distinct.to_dict("records")]
+    prompts = [write_prompt(each, prompt_version) for each in facts]
+    ids = np.array([short_digest(prompt) for prompt in prompts], dtype=object)
+    variant = np.array([_variant(breast, variants) for breast in breasts["breast_id"]], dtype=np.int16)
+    by_id = dict(zip(ids, zip(facts, prompts, strict=True), strict=True))
+    keyed = pd.MultiIndex.from_arrays([ids[group], variant])
+    places, unique = pd.factorize(keyed, sort=True)
+    drafts = {DraftKey(str(key), int(number)): Draft(*by_id[key]) for key, number in unique}
+    return _Rows(breasts[["breast_id", "patient_id", "split"]], places, drafts)
 
 
-def _judge(draft: _Draft, answer: Generation) -> _Draft:
-    """Post-processes and audits one generation."""
-    parsed = parse_output(answer.text, draft.prompt, answer.finished)
-    codes = [parsed.code] if parsed.code else audit(parsed.report, draft.facts)
-    return draft._replace(
-        report=None if codes else parsed.report,
-        attempts=draft.attempts + 1,
-        tokens=draft.tokens + answer.tokens,
-        codes=(*draft.codes, *codes),
-        raw=answer.text,
+def _variant(breast_id: str, variants: int) -> int:
+    """Which of its prompt's reports a breast gets: evenly spread, and the same whatever other breasts there are."""
+    return int(hashlib.sha256(breast_id.encode()).hexdigest()[:8], 16) % variants if variants > 1 else 0
+
+
+def _write_tables(request: ReportRequest, rows: _Rows, mine: Drafts, texts: dict[DraftKey, str]) -> None:
+    """out/drafts.parquet, one row per distinct report, and out/reports.parquet, one row per breast."""
+    drafts = pd.DataFrame(
+        {
+            "prompt_id": [key.prompt_id for key in mine],
+            "variant": [key.variant for key in mine],
+            "annotation_set": request.annotation_set,
+            "facts": [json.dumps(dict(draft.facts), sort_keys=True) for draft in mine.values()],
+            "prompt": [draft.prompt for draft in mine.values()],
+            "report_id": [short_digest(texts[key]) for key in mine],
+            "report": [texts[key] for key in mine],
+            "origin": [draft.origin for draft in mine.values()],
+            "attempts": [draft.attempts for draft in mine.values()],
+            "tokens": [draft.tokens for draft in mine.values()],
+            "codes": pd.Series([list(draft.codes) for draft in mine.values()], dtype=object),
+            "raws": pd.Series([list(draft.raws) for draft in mine.values()], dtype=object),
+            "breasts": np.bincount(rows.keys, minlength=len(mine)),
+        }
     )
-
-
-def _write_rows(request: ReportRequest, rows: pd.DataFrame, drafts: Drafts) -> None:
-    """out/reports.parquet, one row per breast."""
-    texts = {key: drafts[key].report or write_template(drafts[key].facts, key) for key in set(rows["prompt_id"])}
-    mine = [drafts[key] for key in rows["prompt_id"]]
-    table = rows.assign(
-        annotation_set=request.annotation_set,
-        report=rows["prompt_id"].map(texts),
-        report_id=rows["prompt_id"].map({key: short_digest(text) for key, text in texts.items()}),
-        origin=["template" if draft.report is None else "llm" for draft in mine],
-        attempts=[draft.attempts for draft in mine],
-        codes=pd.Series([list(draft.codes) for draft in mine], dtype=object),
-        raw=[draft.raw for draft in mine],
-    )
+    write_table(drafts[DRAFTS.names], request.out / "drafts.parquet", DRAFTS)
+    shared = [name for name in REPORTS.names if name not in rows.breasts]
+    table = pd.concat([rows.breasts, drafts[shared].take(rows.keys).reset_index(drop=True)], axis=1)
     write_table(table[REPORTS.names], request.out / "reports.parquet", REPORTS)
 
 
-def _write_engine(request: ReportRequest, mine: list[_Draft], llm: Llm, generator: Generator | None) -> None:
+def _write_engine(
+    request: ReportRequest, mine: Drafts, llm: Llm, reports: Reports, generator: Generator | None
+) -> None:
     """out/engine.json: what ran, and what became of the distinct prompts of this request."""
-    accepted = sum(draft.report is not None for draft in mine)
-    content: Mapping[str, object] = {
+    accepted = sum(draft.origin == "llm" for draft in mine.values())
+    codes = Counter(code for draft in mine.values() for code in draft.codes)
+    content = {
         "engine": generator.name if generator else "template",
         "engine_version": generator.version if generator else None,
         "model": llm.model if generator else None,
-        "prompts_distinct": len(mine),
-        "generations": sum(draft.attempts for draft in mine),
-        "generated_tokens": sum(draft.tokens for draft in mine),
+        "revision": generator.revision if generator else None,
+        "prompt_version": llm.prompt,
+        "prompts_distinct": len({key.prompt_id for key in mine}),
+        "variants": reports.variants,
+        "generations": sum(draft.attempts for draft in mine.values()),
+        "generated_tokens": sum(draft.tokens for draft in mine.values()),
         "accepted": accepted,
         "template": len(mine) - accepted,
-        "codes": dict(sorted(Counter(_all_codes(mine)).items())),
+        "codes": dict(sorted(codes.items())),
     }
-    file = request.out / "engine.json"
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _all_codes(drafts: Sequence[_Draft]) -> Iterator[str]:
-    """Every code of every failed attempt."""
-    for draft in drafts:
-        yield from draft.codes
+    (request.out / "engine.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -22,9 +22,7 @@ from pipeline.tables import (
     write_table,
 )
 
-SETTINGS = Filter(
-    annotations=["density"], validation_fraction=0.25, test_fraction=0.4, exclude_implants=True, age_band_years=10
-)
+SETTINGS = Filter(validation_fraction=0.25, test_fraction=0.4, exclude_implants=True, age_band_years=10)
 # Images of patient `odd`: image_id -> (laterality, view, implant, status at ingest or None for no row).
 ODD = {
     "kept": ("L", "CC", None, "ingested"),

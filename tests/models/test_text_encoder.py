@@ -75,11 +75,11 @@ def _reports(file: Path, cohort: str) -> None:
         "annotation_set": "full",
         "report_id": [text.replace(" ", "_") for text in texts],
         "prompt_id": "x",
+        "variant": 0,
         "report": texts,
         "origin": "template",
         "attempts": 0,
         "codes": [[], [], []],
-        "raw": "",
     }
     write_table(pd.DataFrame(rows), file, REPORTS)
 

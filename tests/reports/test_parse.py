@@ -17,6 +17,9 @@ GOOD = "The left breast contains a mass."
         ("The left breast\n  contains\ta mass.", GOOD),
         (f"{GOOD}\n\nI hope this helps.", GOOD),
         (f"A mass is seen.\n\n{GOOD}", GOOD),
+        (f"Here is the report of the mammogram in question:\n\n{GOOD}", GOOD),
+        (f"**Mammogram Report**\n\n{GOOD}", GOOD),
+        (f"## Report\n\n**Findings:** {GOOD}", f"Findings: {GOOD}"),
     ],
 )
 def test_first_paragraph_that_is_not_the_prompt(raw: str, report: str) -> None:
@@ -33,7 +36,7 @@ def test_first_paragraph_that_is_not_the_prompt(raw: str, report: str) -> None:
         ("The left breast contains a", True, "cut_off"),
         (GOOD, False, "cut_off"),
         (f"{GOOD} {GOOD}", True, "repetitive"),
-        ("The report follows:\n\n" + GOOD, True, "cut_off"),
+        ("The report follows:", True, "cut_off"),
         ("The left breast contains " + "a very " * MAX_WORDS + "big mass.", True, "overlong"),
     ],
 )

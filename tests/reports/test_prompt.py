@@ -1,7 +1,15 @@
 import pandas as pd
 import pytest
 
-from pipeline.reports.prompt import KEYS, PRE_READING_KEYS, select_facts, short_digest, write_prompt
+from pipeline.reports.prompt import (
+    BIRADS_WORDS,
+    DENSITY_WORDS,
+    KEYS,
+    PRE_READING_KEYS,
+    select_facts,
+    short_digest,
+    write_prompt,
+)
 
 ROW = {
     "cohort": "screening",
@@ -23,7 +31,7 @@ ROW = {
 
 def test_golden_prompt() -> None:
     keys = ["density", "birads", "mass", "calcification", "age_band"]
-    assert write_prompt(select_facts(ROW, keys)) == (
+    assert write_prompt(select_facts(ROW, keys), "v1") == (
         "Write a mammogram report.\n\n"
         "laterality = right\n"
         "age_band = 50-59\n"
@@ -37,10 +45,11 @@ def test_golden_prompt() -> None:
     )
 
 
-def test_prompt_holds_no_identifier_and_does_not_depend_on_the_order_of_keys() -> None:
-    prompt = write_prompt(select_facts(ROW, KEYS))
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_prompt_holds_no_identifier_and_does_not_depend_on_the_order_of_keys(version: str) -> None:
+    prompt = write_prompt(select_facts(ROW, KEYS), version)
     assert not any(word in prompt for word in ("p1", "e1", "screening", "train"))
-    assert prompt == write_prompt(select_facts(ROW, KEYS[::-1]))
+    assert prompt == write_prompt(select_facts(ROW, KEYS[::-1]), version)
     assert "views = CC and MLO" in prompt
     assert "implant = absent" in prompt
     assert "vendor = ACME" in prompt
@@ -50,7 +59,8 @@ def test_prompt_holds_no_identifier_and_does_not_depend_on_the_order_of_keys() -
 def test_keys_without_a_value_are_left_out_never_turned_into_absent(unknown: object) -> None:
     facts = select_facts({**ROW, "mass": unknown, "birads": unknown, "age_band": unknown}, KEYS)
     assert set(facts) == set(KEYS) - {"mass", "birads", "age_band"}
-    assert "mass" not in write_prompt(facts)
+    assert "mass =" not in write_prompt(facts, "v2")
+    assert "A mass" not in write_prompt(facts, "v2")
 
 
 def test_laterality_is_always_there() -> None:
@@ -59,9 +69,31 @@ def test_laterality_is_always_there() -> None:
         select_facts({**ROW, "laterality": None}, [])
 
 
-def test_unknown_keys_are_refused() -> None:
-    with pytest.raises(ValueError, match="malignant"):
-        select_facts({**ROW, "malignant": True}, ["malignant"])
+def test_a_label_that_is_no_key_stays_out_of_prompts() -> None:
+    row = {**ROW, "malignant": True, "extra": '{"shape": "oval", "reader": "2"}'}
+    assert select_facts(row, ["malignant", "shape"]) == {"laterality": "R", "shape": "oval"}
+
+
+def test_the_second_version_summarises_the_table_explains_its_keys_and_repeats_the_instruction() -> None:
+    prompt = write_prompt(select_facts({**ROW, "extra": '{"shape": "oval"}'}, ["birads", "mass", "shape"]), "v2")
+    table = "laterality = right\nmass = present\nbirads = 4 (suspicious)\nshape = oval"
+    assert table in prompt
+    summary = "The right breast is shown. A mass is seen. The BI-RADS category is 4, suspicious. The shape is oval."
+    assert summary in prompt
+    explained = prompt.partition("What the keys mean:\n")[2].partition("\n\n")[0].splitlines()
+    assert [line.split(" = ")[0] for line in explained] == ["laterality", "mass", "birads", "shape"]
+    assert prompt.count("report of one mammogram") == 1
+    assert "Write the report as one fluent paragraph" in prompt.partition("What the keys mean")[2]
+    assert "{" not in prompt
+
+
+@pytest.mark.parametrize("letter", ["A", "B", "C", "D"])
+@pytest.mark.parametrize("grade", range(7))
+def test_values_are_spelled_in_the_words_of_the_lexicon(letter: str, grade: int) -> None:
+    facts = select_facts({**ROW, "density": letter, "birads": grade}, ["density", "birads"])
+    prompt = write_prompt(facts, "v2")
+    assert f"density = {DENSITY_WORDS[letter]}" in prompt
+    assert f"birads = {grade} ({BIRADS_WORDS[grade]})" in prompt
 
 
 def test_nothing_a_reader_finds_is_known_before_reading() -> None:

@@ -62,7 +62,7 @@ def write_pretraining_inputs(project: Path, breasts: int = 24) -> None:
     shard = pd.DataFrame(rows).assign(laterality="L", mirrored=False, codec="png")
     write_table(shard, project / "data/shards/pretrain/screening/shard-000.parquet", SHARD, row_group_size=16)
     keys = shard.drop_duplicates("breast_id")[["breast_id", "patient_id", "split"]]
-    keys = keys.assign(report_id=[f"r{n % 9}" for n in range(breasts)])
+    keys = keys.assign(report_id=[f"r{n % 9}" for n in range(breasts)], prompt_id=[f"p{n % 9}" for n in range(breasts)])
     write_table(keys, project / "data/text/pretrain/keys.parquet", TEXT_KEYS)
     states = [rng.standard_normal((5, TEXT_WIDTH)).astype(np.float32).tobytes() for _ in range(9)]
     table = pd.DataFrame({"report_id": [f"r{n}" for n in range(9)], "tokens": 5, "width": TEXT_WIDTH, "states": states})

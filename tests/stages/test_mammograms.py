@@ -60,7 +60,7 @@ def test_real_films_reach_the_shards(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ingest(archive_root(at["raw"]), at["catalog"], at["crops"], profile.ingest, 2)
     filter_cohort(at["catalog"], at["crops"], at["cohort"], at["sealed"], at["annotations"], run.filter, run.seed)
     everything = (at["annotations"] / "development.parquet", at["annotations"] / "test.parquet")
-    request = ReportRequest(everything, tmp_path / "reports", "full", tuple(run.filter.annotations))
+    request = ReportRequest(everything, tmp_path / "reports", "full", tuple(profile.annotations["vindr"]))
     write_reports([request], run.reports.model_copy(update={"engine": "template"}), profile.llm, run.seed)
     pack(at["crops"], at["cohort"], tmp_path / "shards", profile.pack, SPLITS, 1)
 
