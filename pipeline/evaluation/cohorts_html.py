@@ -22,7 +22,7 @@ def provenance(metrics: dict[str, Any], config: dict[str, Any], engine: dict[str
         engine: engine.json of the pretrained model: what trained it, by name.
     """
     reports = metrics["reports"]["pretrain"]
-    engines = sorted({f"{rates['engine']}: {rates['model']}" for rates in reports.values()})
+    engines = sorted({f"{r['engine']}: {r['model']}, prompt {r['prompt_version']}" for r in reports.values()})
     weights = metrics["encoder_weights"]
     pairs = [
         ("Profile", metrics["profile"]),
@@ -64,13 +64,11 @@ def report_rates_table(reports: dict[str, dict[str, Any]]) -> str:
         Row(
             [
                 escape(cohort),
-                number(rates["breasts"]),
+                *(number(rates[key]) for key in ("breasts", "prompts", "drafts", "generations", "generated_tokens")),
+                *(share(rates[key]) for key in ("accepted_share", "llm_share", "template_share")),
                 number(rates["distinct"]),
-                number(rates["prompts"]),
-                number(rates["prompts_generated"]),
-                share(rates["accepted_share"]),
-                share(rates["llm_share"]),
-                number(rates["generated_tokens"]),
+                *(share(rates[key]) for key in ("duplicate_share", "equal_pair_share")),
+                f"{rates['words_median']:g}",
             ]
         )
         for cohort, rates in reports.items()
@@ -78,12 +76,17 @@ def report_rates_table(reports: dict[str, dict[str, Any]]) -> str:
     heads = plain_heads(
         "Cohort",
         "Breasts",
-        "Distinct reports",
         "Prompts",
-        "Answered by the LLM",
-        "Survived the audit",
-        "Breasts with LLM text",
-        "Tokens generated",
+        "Drafts",
+        "Generations",
+        "Tokens",
+        "Accepted",
+        "LLM text",
+        "Template",
+        "Distinct",
+        "Duplicates",
+        "Equal pairs",
+        "Words",
     )
     failed = "; ".join(
         f"{cohort}: " + (", ".join(f"{code} {count}" for code, count in rates["codes"].items()) or "none")
@@ -91,8 +94,10 @@ def report_rates_table(reports: dict[str, dict[str, Any]]) -> str:
     )
     caption = (
         "<b>Pseudo reports.</b> Every text is checked against the row it was written from; where the check fails, a"
-        " fixed template stands in. The template also serves prompts beyond the cap on generations. Texts that failed,"
-        f" in prompts per audit code: {escape(failed)}."
+        " fixed template stands in, as for prompts beyond the cap on generations. Accepted: drafts with a text that"
+        " survived the check, of those put to the LLM. LLM text and template: of the breasts. Duplicates: 1 − distinct"
+        " reports / breasts. Equal pairs: how likely two random breasts carry the same report. Words: median of a"
+        f" report. Failed attempts by audit code: {escape(failed)}. <code>reports.html</code> has more, and samples."
     )
     return table(heads, rows, caption)
 

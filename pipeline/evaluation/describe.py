@@ -6,33 +6,13 @@ import pandas as pd
 
 from pipeline.evaluation.flow_html import split_rows
 from pipeline.evaluation.inputs import EvaluationInputs
+from pipeline.evaluation.reports_rates import rate_reports
 from pipeline.evaluation.rounding import rounded
 
 
 def describe_reports(inputs: EvaluationInputs, cohort: str) -> dict[str, Any]:
-    """Counts of the pseudo reports that pretraining read.
-
-    Returns:
-        breasts, distinct (reports); accepted_share: of the prompts the LLM answered, how many texts survived the
-        audit; llm_share: of the breasts, how many carry an LLM's text; codes: prompts per audit code that failed;
-        engine with its version, model and generated_tokens as the stage recorded them.
-    """
-    rows, engine = inputs.read_reports(cohort), inputs.read_report_engine(cohort)
-    prompts = rows.drop_duplicates("prompt_id")
-    asked = prompts[prompts["attempts"] > 0]
-    codes = asked["codes"].explode().dropna().value_counts().sort_index()
-    return {
-        "breasts": len(rows),
-        "distinct": int(rows["report_id"].nunique()),
-        "prompts": len(prompts),
-        "prompts_generated": len(asked),
-        "accepted_share": rounded(float((asked["origin"] == "llm").mean())),
-        "llm_share": rounded(float((rows["origin"] == "llm").mean())),
-        "codes": {str(code): int(count) for code, count in codes.items()},
-        "engine": " ".join(str(engine[key]) for key in ("engine", "engine_version") if engine[key]),
-        "model": engine["model"] or "none",
-        "generated_tokens": int(engine["generated_tokens"]),
-    }
+    """Rates of the pseudo reports that pretraining read, as on the reports page: see reports_rates.rate_reports."""
+    return rate_reports(inputs.read_reports(cohort), inputs.read_drafts(cohort), inputs.read_report_engine(cohort))
 
 
 def describe_pretraining(inputs: EvaluationInputs) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.tables import COHORT, FLOW, PREDICTIONS, REPORTS, SEALED, read_table
+from pipeline.tables import COHORT, DRAFTS, FLOW, PREDICTIONS, REPORTS, SEALED, read_table
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,12 @@ class EvaluationInputs:
         """The reports that pretraining read (tables.REPORTS)."""
         return read_table(self.reports / "pretrain" / cohort / "reports.parquet", REPORTS)
 
+    def read_drafts(self, cohort: str) -> pd.DataFrame:
+        """What was asked and written for those reports (tables.DRAFTS)."""
+        return read_table(self.reports / "pretrain" / cohort / "drafts.parquet", DRAFTS)
+
     def read_report_engine(self, cohort: str) -> dict[str, Any]:
-        """What wrote those reports: engine, engine_version, model, generated_tokens."""
+        """What wrote those reports: engine, engine_version, model, revision, prompt_version."""
         return _read_json(self.reports / "pretrain" / cohort / "engine.json")
 
     def read_predictions(self) -> pd.DataFrame:

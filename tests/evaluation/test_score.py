@@ -153,11 +153,20 @@ def test_keys_hold_no_dots_and_leaves_are_plain(evaluated) -> None:
 
 def test_report_rates(evaluated) -> None:
     rates = evaluated.metrics["reports"]["pretrain"]["screening"]
-    assert (rates["breasts"], rates["distinct"], rates["prompts"], rates["prompts_generated"]) == (80, 30, 30, 20)
-    assert rates["accepted_share"] == 0.5  # of the 20 answered prompts, 10 failed the audit
-    assert rates["codes"] == {"wrong_side": 10}
-    assert rates["llm_share"] == round(27 / 80, 4)
-    assert rates["generated_tokens"] == 2100
-    assert rates["engine"] == "vllm 0.32"
+    assert (rates["breasts"], rates["distinct"], rates["prompts"], rates["prompts_generated"]) == (80, 30, 15, 10)
+    assert (rates["variants"], rates["drafts"], rates["generations"], rates["generated_tokens"]) == (2, 30, 40, 1050)
+    assert rates["accepted_share"] == 0.5  # of the 20 drafts put to the LLM, 10 failed the audit
+    assert rates["codes"] == {"budget": 10, "cut_off": 10, "hedge": 10, "unlisted_word": 10, "wrong_mass": 10}
+    assert rates["llm_share"] == round(27 / 80, 4) and rates["template_share"] == round(53 / 80, 4)
+    assert rates["duplicate_share"] == 0.625
+    assert rates["equal_pair_share"] == round((20 * 3 * 2 + 10 * 2 * 1) / (80 * 79), 4)
+    assert (rates["words_median"], rates["words_min"], rates["words_max"]) == (9, 9, 9)
+    assert (rates["engine"], rates["revision"], rates["prompt_version"]) == ("vllm 0.32", "none", "v2")
+    assert rates["findings"]["birads"] == {
+        "1": {"prompts": 5, "accepted_share": 1.0, "template_share": 0.0},
+        "2": {"prompts": 5, "accepted_share": 0.0, "template_share": 1.0},
+        "3": {"prompts": 5, "accepted_share": None, "template_share": 1.0},
+    }
+    assert list(rates["findings"]) == ["mass", "birads", "laterality"]
     assert evaluated.metrics["pretrain"]["steps"] == 60
     assert evaluated.metrics["pretrain"]["validation_recall_at_1"] == 0.12
