@@ -1,69 +1,35 @@
-"""Zero-shot prompts: per method, label and grade an ensemble of sentences, phrased like the reports."""
+"""Zero-shot prompts: per method, label and grade sentences; our own are reports that differ in one fact."""
+
+import random
+from collections.abc import Mapping, Sequence
+
+from pipeline.reports.prompt import KEYS, Facts
+from pipeline.reports.template import write_template
 
 # label -> grade -> sentences; {side} is the laterality of the image itself, `left` or `right`.
-Ensembles = dict[str, dict[int, list[str]]]
+Ensembles = Mapping[str, Mapping[int, Sequence[str]]]
 
-# Reports open with the side and then state every finding and the category (pipeline/reports/template.py, and the LLM's
-# habit). A prompt that leaves a fact out lies far from all of them: prompts are whole reports, and what else they say
-# is the same on both sides of the question.
-OPENING = "Mammogram of the {side} breast."
-OPENINGS = (OPENING, "The {side} breast is shown.")
-MASS = (
-    ("No mass is seen.", "There is no mass.", "No mass is present."),
-    ("A mass is seen.", "There is a mass.", "A mass is present."),
-)
-CALCIFICATION = (
-    ("No calcifications are seen.", "There are no calcifications.", "No calcifications are present."),
-    ("Calcifications are seen.", "There are calcifications.", "Calcifications are present."),
-)
-# ACR BI-RADS Atlas, 5th edition: assessment categories.
-ASSESSMENTS = (
-    "BI-RADS category 1, negative.",
-    "BI-RADS category 2, benign.",
-    "BI-RADS category 3, probably benign.",
-    "BI-RADS category 4, suspicious.",
-    "BI-RADS category 5, highly suggestive of malignancy.",
-)
-
-
-def _whole_reports(mass: tuple[int, ...], calcification: tuple[int, ...]) -> list[str]:
-    """Every report with these findings (0 absent, 1 present), in three wordings and with every category."""
-    return [
-        f"{opening} {MASS[m][wording]} {CALCIFICATION[c][wording]} {assessment}"
-        for opening in OPENINGS
-        for m in mass
-        for c in calcification
-        for wording in range(len(MASS[0]))
-        for assessment in ASSESSMENTS
-    ]
-
-
-OWN: Ensembles = {
-    "mass": {present: _whole_reports((present,), (0, 1)) for present in (0, 1)},
-    "calcification": {present: _whole_reports((0, 1), (present,)) for present in (0, 1)},
-    # Malignancy is not a word of the reports; the assessment is (ACR BI-RADS Atlas, 5th edition: categories 1 and 2
-    # against 4 and 5).
-    "malignant": {
-        0: [
-            f"{OPENING} BI-RADS category 1, negative.",
-            f"{OPENING} BI-RADS category 2, benign.",
-            f"{OPENING} No mass is seen. No calcifications are seen. BI-RADS category 1, negative.",
-        ],
-        1: [
-            f"{OPENING} BI-RADS category 5, highly suggestive of malignancy.",
-            f"{OPENING} BI-RADS category 4, suspicious.",
-            f"{OPENING} A mass is seen. BI-RADS category 5, highly suggestive of malignancy.",
-        ],
-    },
-    # ACR BI-RADS Atlas, 5th edition: breast composition.
-    "density": {
-        0: [f"{OPENING} The breast is almost entirely fatty."],
-        1: [f"{OPENING} There are scattered areas of fibroglandular density."],
-        2: [f"{OPENING} The breast is heterogeneously dense."],
-        3: [f"{OPENING} The breast is extremely dense."],
-    },
-    "birads": {grade: [f"{OPENING} {words}"] for grade, words in enumerate(ASSESSMENTS, start=1)},
+# What each grade of a label says of a breast; of several, one prompt says one. Malignancy is no fact of the reports;
+# the assessment is (ACR BI-RADS Atlas, 5th edition: categories 1 and 2 against 4 and 5).
+GRADES: Mapping[str, Mapping[int, Sequence[tuple[str, str | bool | int]]]] = {
+    "mass": {0: [("mass", False)], 1: [("mass", True)]},
+    "calcification": {0: [("calcification", False)], 1: [("calcification", True)]},
+    "malignant": {0: [("birads", 1), ("birads", 2)], 1: [("birads", 4), ("birads", 5)]},
+    "density": {grade: [("density", letter)] for grade, letter in enumerate("ABCD")},
+    "birads": {grade: [("birads", grade)] for grade in range(1, 6)},
 }
+# What else reports may tell, evenly. A machine's maker and an archive's own columns have no values that hold
+# everywhere.
+ELSE: Mapping[str, Sequence[str | bool | int]] = {
+    "age_band": ("40-49", "50-59", "60-69", "70-79"),
+    "views": ("CC+MLO",),
+    "density": tuple("ABCD"),
+    "implant": (False,),
+    "mass": (False, True),
+    "calcification": (False, True),
+    "birads": (1, 2, 3, 4, 5),
+}
+PROMPTS = 64  # per grade
 
 # Mammo-CLIP's zero-shot prompts (method.md, Mammo-CLIP).
 MAMMO_CLIP: Ensembles = {
@@ -72,4 +38,32 @@ MAMMO_CLIP: Ensembles = {
     "malignant": {0: ["no malignancy"], 1: ["malignancy"]},
 }
 
-METHODS = {"zero_shot": OWN, "zero_shot_mammo_clip": MAMMO_CLIP}
+
+def prompt_methods(keys: Sequence[str]) -> dict[str, Ensembles]:
+    """Every set of prompts by the method's name.
+
+    Args:
+        keys: What the reports of pretraining speak of (the annotation subset C), in any order.
+    """
+    own = {label: {grade: _reports(label, grade, keys) for grade in grades} for label, grades in GRADES.items()}
+    return {"zero_shot": own, "zero_shot_mammo_clip": MAMMO_CLIP}
+
+
+def _reports(label: str, grade: int, keys: Sequence[str]) -> list[str]:
+    """Whole reports in the template's words: a prompt that leaves out what reports tell lies far from all of them.
+
+    Report k of one grade and of another differ in the label's fact alone: what else they tell and their wording are
+    drawn from k.
+    """
+    reports = []
+    for number in range(PROMPTS):
+        rng = random.Random(f"{label}-{number}")  # noqa: S311 -- wording, not secrets
+        drawn = {key: rng.choice(values) for key, values in ELSE.items()}
+        said = GRADES[label][grade]
+        key, value = said[number % len(said)]
+        told: Facts = {
+            k: v for k, v in {"laterality": "L", **drawn, key: value}.items() if k in {*keys, key, "laterality"}
+        }
+        ordered = {name: told[name] for name in KEYS if name in told}
+        reports.append(write_template(ordered, str(number)).replace(" left ", " {side} "))
+    return list(dict.fromkeys(reports))

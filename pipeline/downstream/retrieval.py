@@ -71,24 +71,26 @@ def image_text_retrieval(
 ) -> dict[str, Result]:
     """image_to_text and text_to_image of one cohort.
 
-    Equal reports are one item of the gallery. An image is answered by its breast's report; a report by any image of
-    any breast that has it. Patients cluster the images; each distinct report stands for itself.
+    Equal reports are one item of the gallery. An image is answered by its breast's report, or by another wording of the
+    same facts (reports.variants); a report by any image of any breast with these facts. Patients cluster the images,
+    and the reports of one prompt are a cluster.
 
     Args:
         images: Rows of tables.FEATURES with embeddings.
-        keys: breast_id -> report_id (tables.TEXT_KEYS).
+        keys: breast_id -> report_id, prompt_id (tables.TEXT_KEYS).
         reports: Embedding by report_id.
     """
-    paired = images.merge(keys[["breast_id", "report_id"]], on="breast_id", validate="many_to_one")
+    paired = images.merge(keys[["breast_id", "report_id", "prompt_id"]], on="breast_id", validate="many_to_one")
     if paired.empty:
         raise ValueError("expected test breasts with a report, found none; check evaluate.report_cohorts")
-    gallery = np.unique(paired["report_id"].to_numpy(dtype=object).astype(str))
-    similarity = feature_matrix(paired, "embedding") @ np.stack(reports.loc[gallery].to_list()).T
-    relevant = paired["report_id"].to_numpy(dtype=object).astype(str)[:, None] == gallery[None]
+    gallery = paired.drop_duplicates("report_id").sort_values("report_id")
+    similarity = feature_matrix(paired, "embedding") @ np.stack(reports.loc[gallery["report_id"]].to_list()).T
+    facts = gallery["prompt_id"].to_numpy(dtype=object).astype(str)
+    relevant = paired["prompt_id"].to_numpy(dtype=object).astype(str)[:, None] == facts[None]
     patients = paired["patient_id"].to_numpy(dtype=object).astype(str)
     return {
         "image_to_text": retrieval_result(similarity, relevant, patients, seed, bootstrap),
-        "text_to_image": retrieval_result(similarity.T, relevant.T, gallery, seed, bootstrap),
+        "text_to_image": retrieval_result(similarity.T, relevant.T, facts, seed, bootstrap),
     }
 
 

@@ -12,7 +12,7 @@ from scipy.special import softmax
 from pipeline.downstream.feature_table import feature_matrix, read_features
 from pipeline.downstream.labels import expected_grade
 from pipeline.downstream.predictions import Origin, prediction_rows, write_predictions
-from pipeline.downstream.prompts import METHODS
+from pipeline.downstream.prompts import prompt_methods
 from pipeline.models.text_encoder import load_text_encoder
 from pipeline.models.text_tower import pad_states
 from pipeline.models.two_tower import load_model
@@ -24,7 +24,13 @@ Embed = Callable[[list[str]], np.ndarray]
 
 
 def zero_shot(
-    features: Path, model_folder: Path, tasks: Mapping[str, Task], names: Sequence[str], text: Text, out: Path
+    features: Path,
+    model_folder: Path,
+    tasks: Mapping[str, Task],
+    names: Sequence[str],
+    keys: Sequence[str],
+    text: Text,
+    out: Path,
 ) -> None:
     """Writes out/predictions.parquet: scores of the test images of each task, one method per set of prompts.
 
@@ -33,15 +39,17 @@ def zero_shot(
         model_folder: Folder of the pretrained model.
         tasks: Every task by name.
         names: Which of them to score.
+        keys: What the reports of pretraining speak of (the annotation subset C).
         text: The frozen text encoder.
         out: Folder to write to.
     """
     embed, temperature = _text_side(model_folder, text)
+    methods = prompt_methods(keys)
     parts = []
     for name in names:
         images = read_features(features / tasks[name].cohort)
         images = images[images["split"] == "test"].reset_index(drop=True)
-        for method, ensembles in METHODS.items():
+        for method, ensembles in methods.items():
             if prompts := ensembles.get(tasks[name].label):
                 scores = image_scores(images, prompts, embed, temperature)
                 origin = Origin(name, method, "pretrained", fraction=0.0, seed=0, split="test")

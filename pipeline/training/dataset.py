@@ -17,13 +17,15 @@ class PairedImages(NamedTuple):
     """The images of one split with their reports.
 
     images: rows of the shards' index, sorted by image_id; an image's row number seeds its augmentation.
-    breast: number of each image's breast. report: number of each image's report. states: per report, the frozen text
-    encoder's token states [tokens, width].
+    breast: number of each image's breast. report: number of each image's report. prompt: per report, the number of its
+    prompt: reports of one prompt state the same facts. states: per report, the frozen text encoder's token states
+    [tokens, width].
     """
 
     images: pd.DataFrame
     breast: Int64[np.ndarray, " image"]
     report: Int64[np.ndarray, " image"]
+    prompt: Int64[np.ndarray, " report"]
     states: list[Float[np.ndarray, "_ _"]]
 
 
@@ -44,6 +46,7 @@ def read_pairs(
     """
     images = _index(shards, cohorts, split)
     keys = read_keys(text)
+    prompt_of = keys.drop_duplicates("report_id").set_index("report_id")["prompt_id"]
     keys = keys[keys["breast_id"].isin(images["breast_id"])]
     if missing := sorted(set(images["breast_id"]) - set(keys["breast_id"])):
         raise InputError(
@@ -58,7 +61,14 @@ def read_pairs(
     states = read_states(text)
     if absent := [name for name in report_ids if name not in states]:
         raise InputError(f"{text}: no states for report {absent[0]}; rerun encode_text_pretrain")
-    return PairedImages(images, breast.astype(np.int64), report.astype(np.int64), [states[n] for n in report_ids])
+    prompt, _ = pd.factorize(prompt_of.loc[report_ids], sort=True)
+    return PairedImages(
+        images,
+        breast.astype(np.int64),
+        report.astype(np.int64),
+        prompt.astype(np.int64),
+        [states[name] for name in report_ids],
+    )
 
 
 def shuffle_reports(keys: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from accelerate import Accelerator
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pipeline.metrics.retrieval import recall_at
@@ -34,7 +34,7 @@ def validate(
     workers: int,
     accelerator: Accelerator,
 ) -> Retrieval:
-    """Share of the images whose own report is the closest of all distinct reports of the split.
+    """Share of the images whose closest report, of all distinct ones of the split, states the facts of their own.
 
     Every rank embeds all reports and its share of the images.
 
@@ -56,7 +56,7 @@ def validate(
             model.image(images.unsqueeze(1).to(accelerator.device)).embedding
             for images in ahead(lambda cut: reader.read(pairs, cut), cuts, workers)
         ]
-    hits = _hits(torch.cat(parts).float(), text, pairs.report[rows]) if parts else 0.0
+    hits = _hits(torch.cat(parts).float(), text, pairs.prompt[pairs.report[rows]], pairs.prompt) if parts else 0.0
     total = float(accelerator.reduce(torch.tensor(hits, device=accelerator.device), reduction="sum"))
     return Retrieval(total / len(pairs.images), len(pairs.images))
 
@@ -74,11 +74,16 @@ def _embed_reports(
     return torch.cat(parts).float()
 
 
-def _hits(image: Float[Tensor, "image channel"], text: Float[Tensor, "report channel"], report: np.ndarray) -> float:
-    """Number of images whose report is the closest."""
+def _hits(
+    image: Float[Tensor, "image channel"],
+    text: Float[Tensor, "report channel"],
+    wanted: Int64[np.ndarray, " image"],
+    prompt: Int64[np.ndarray, " report"],
+) -> float:
+    """Number of images whose closest report is of the prompt that they want."""
     total = 0.0
     for start in range(0, len(image), _CHUNK):
         similarity = (image[start : start + _CHUNK] @ text.T).cpu().numpy()
-        relevant = report[start : start + _CHUNK, None] == np.arange(len(text))
+        relevant = wanted[start : start + _CHUNK, None] == prompt
         total += recall_at(similarity, relevant, 1) * len(similarity)
     return total

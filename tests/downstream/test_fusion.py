@@ -30,7 +30,9 @@ def write_text(folder: Path, breasts: pd.DataFrame, carries: str | None) -> None
     """States of two or three tokens; the first token says whether the column `carries` is true."""
     generator = np.random.default_rng(1)
     said = breasts[carries].astype(int) if carries else pd.Series(0, index=breasts.index)
-    keys = breasts[["breast_id", "patient_id", "split"]].assign(report_id=[f"r{grade}" for grade in said])
+    keys = breasts[["breast_id", "patient_id", "split"]].assign(
+        report_id=[f"r{grade}" for grade in said], prompt_id="p"
+    )
     reports = sorted(keys["report_id"].unique())
     states = [generator.normal(size=(2 + number, 5)).astype("<f4") for number in range(len(reports))]
     for report, state in zip(reports, states, strict=True):

@@ -28,6 +28,7 @@ def images(rows: list[tuple[str, str, list[float]]]) -> pd.DataFrame:
 def test_equal_reports_are_one_item_of_the_gallery() -> None:
     table = images([("aL", "CC", EAST), ("bL", "CC", EAST), ("cL", "CC", NORTH), ("dL", "CC", NORTH)])
     keys = pd.DataFrame({"breast_id": ["aL", "bL", "cL", "dL"], "report_id": ["r1", "r1", "r2", "r1"]})
+    keys["prompt_id"] = keys["report_id"]
     reports = pd.Series({"r1": np.float32(EAST), "r2": np.float32(NORTH)})
     found = image_text_retrieval(table, keys, reports, 0, 100)
     forth, back = found["image_to_text"], found["text_to_image"]
@@ -38,6 +39,17 @@ def test_equal_reports_are_one_item_of_the_gallery() -> None:
     assert (forth["median_rank"], back["median_rank"]) == (1.0, 1.5)
     assert forth["low"] is None  # four patients give no interval
     assert forth["high"] is None
+
+
+def test_another_wording_of_the_same_facts_is_as_right() -> None:
+    table = images([("aL", "CC", EAST), ("bL", "CC", NORTH), ("cL", "CC", [-1.0, 0.0])])
+    keys = pd.DataFrame(
+        {"breast_id": ["aL", "bL", "cL"], "report_id": ["r2", "r1", "r3"], "prompt_id": ["p", "p", "q"]}
+    )
+    reports = pd.Series({"r1": np.float32(EAST), "r2": np.float32(NORTH), "r3": np.float32([-1.0, 0.0])})
+    found = image_text_retrieval(table, keys, reports, 0, 100)
+    assert found["image_to_text"]["recall_at_1"] == found["text_to_image"]["recall_at_1"] == 1.0  # 1/3 by report_id
+    assert (found["image_to_text"]["gallery"], found["text_to_image"]["queries"]) == (3, 3)
 
 
 def test_reports_are_embedded_by_the_text_tower_whatever_their_batch(
@@ -61,7 +73,7 @@ def test_reports_are_embedded_by_the_text_tower_whatever_their_batch(
 
 def test_only_breasts_with_a_report_take_part() -> None:
     table = images([("aL", "CC", EAST), ("bL", "CC", NORTH)])
-    keys = pd.DataFrame({"breast_id": ["aL", "zL"], "report_id": ["r1", "r9"]})
+    keys = pd.DataFrame({"breast_id": ["aL", "zL"], "report_id": ["r1", "r9"], "prompt_id": ["p1", "p9"]})
     reports = pd.Series({"r1": np.float32(EAST), "r9": np.float32(NORTH)})
     found = image_text_retrieval(table, keys, reports, 0, 100)
     assert found["image_to_text"]["queries"] == found["image_to_text"]["gallery"] == 1
@@ -108,6 +120,7 @@ def test_json_is_of_the_test_split_and_the_same_twice(
     (tmp_path / "small" / "features").rename(tmp_path / "all" / "small")
     breasts = truth.drop_duplicates("breast_id")
     keys = breasts[["breast_id"]].assign(report_id="r" + (breasts["density"] + breasts["mass"].astype(str)))
+    keys["prompt_id"] = keys["report_id"]
     vectors = np.random.default_rng(0).normal(size=(keys["report_id"].nunique(), 8)).astype(np.float32)
     reports = pd.Series(list(vectors), index=sorted(keys["report_id"].unique()))
     monkeypatch.setattr(retrieval, "read_keys", lambda _: keys)

@@ -9,8 +9,9 @@ import pytest
 from scipy.special import expit
 
 from pipeline.downstream import zero_shot as module
-from pipeline.downstream.prompts import MAMMO_CLIP, METHODS, OWN
+from pipeline.downstream.prompts import MAMMO_CLIP, prompt_methods
 from pipeline.downstream.zero_shot import ensemble_mean, image_scores, prompt_scores, zero_shot
+from pipeline.reports.audit import audit
 from pipeline.sections import Task, Text
 from pipeline.tables import PREDICTIONS, read_table
 
@@ -19,6 +20,7 @@ TASKS = {
     "mass_small": Task(cohort="small", label="mass", unit="image", kind="binary", score_on="other"),
     "density_small": Task(cohort="small", label="density", unit="image", kind="ordinal", score_on="other"),
 }
+KEYS = ("birads", "mass", "calcification")
 TEXT = Text(model="none", revision=None, max_tokens=12)
 # Sentence -> direction, for a text tower that is known by heart.
 DIRECTIONS = {"yes left": [1, 0, 0], "yes right": [0, 1, 0], "no left": [0, 0, 1], "no right": [0, 0, 1]}
@@ -48,15 +50,36 @@ def test_more_than_two_grades_give_the_expected_grade() -> None:
     np.testing.assert_allclose(prompt_scores(tied, anchors, np.array([1, 2, 6]), 1.0), [3.0], rtol=1e-6)
 
 
-def test_every_label_has_prompts_for_both_sides_and_no_two_grades_share_one() -> None:
-    assert set(OWN) == {"mass", "calcification", "malignant", "density", "birads"}
+def test_every_label_has_prompts_and_no_two_grades_share_one() -> None:
+    own = prompt_methods(KEYS)["zero_shot"]
+    assert set(own) == {"mass", "calcification", "malignant", "density", "birads"}
+    assert set(own["density"]) == {0, 1, 2, 3} and set(own["birads"]) == {1, 2, 3, 4, 5}
     assert MAMMO_CLIP["mass"] == {0: ["no mass"], 1: ["mass"]}
-    for ensembles in METHODS.values():
+    for ensembles in prompt_methods(KEYS).values():
         for prompts in ensembles.values():
-            said = [s.format(side=side) for sentences in prompts.values() for s in sentences for side in ("left", "")]
-            assert not any("{" in s for s in said)
             raw = [s for sentences in prompts.values() for s in sentences]
             assert len(raw) == len(set(raw))
+            assert not any("{" in s.format(side="left") for s in raw)
+
+
+def test_prompts_are_true_reports_that_differ_in_the_label_alone() -> None:
+    own = prompt_methods(KEYS)["zero_shot"]["mass"]
+    assert len(own[0]) == len(own[1]) > 40
+    without = [s.replace("no mass", "a mass").replace("No mass", "A mass") for s in own[0]]
+    assert without == own[1]
+    rests = [dict(laterality="R", calcification=c, birads=b) for c in (False, True) for b in range(1, 6)]
+    for grade, prompts in own.items():
+        for prompt in prompts:
+            report = prompt.format(side="right")
+            assert sum(not audit(report, {**rest, "mass": bool(grade)}) for rest in rests) == 1
+    assert sum("No calcifications" in s or "no calcifications" in s for s in own[1]) in range(20, 45)
+
+
+def test_prompts_tell_what_the_reports_of_pretraining_tell() -> None:
+    told = prompt_methods(["density", "age_band", "mass"])["zero_shot"]["mass"][1]
+    assert all("years" in s and "mass" in s and "BI-RADS" not in s for s in told)
+    assert all("dense" in s or "fat" in s or "fibroglandular" in s for s in told)
+    assert all("dense" in s for s in prompt_methods(["mass"])["zero_shot"]["density"][3])  # asked for, though not told
 
 
 def test_rows_of_the_test_split_by_method(
@@ -75,7 +98,9 @@ def test_rows_of_the_test_split_by_method(
 
     monkeypatch.setattr(module, "load_text_encoder", lambda _: LetterEncoder())
     for out in ("one", "two"):
-        zero_shot(tmp_path / "all", tmp_path / "model", TASKS, ["mass_small", "density_small"], TEXT, tmp_path / out)
+        zero_shot(
+            tmp_path / "all", tmp_path / "model", TASKS, ["mass_small", "density_small"], KEYS, TEXT, tmp_path / out
+        )
     one, two = (tmp_path / out / "predictions.parquet" for out in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
     rows = read_table(one, PREDICTIONS)
@@ -95,4 +120,4 @@ def test_rows_of_the_test_split_by_method(
 def test_an_encoder_without_a_text_tower_is_refused(tmp_path: Path, write_model: Write) -> None:
     write_model(tmp_path / "model", method="none")
     with pytest.raises(ValueError, match="no text tower"):
-        zero_shot(tmp_path, tmp_path / "model", TASKS, ["mass_small"], TEXT, tmp_path / "out")
+        zero_shot(tmp_path, tmp_path / "model", TASKS, ["mass_small"], KEYS, TEXT, tmp_path / "out")

@@ -41,6 +41,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_table(shard[~first], folder / "shards/screening/shard-001.parquet", SHARD, row_group_size=8)
     keys = shard.drop_duplicates("breast_id")[["breast_id", "patient_id", "split"]]
     keys = keys.assign(report_id=[f"r{number % REPORTS}" for number in range(22)])
+    keys["prompt_id"] = keys["report_id"].replace({"r3": "r0"})  # two wordings of the same facts
     write_table(keys, folder / "text/keys.parquet", TEXT_KEYS)
     states = [rng.standard_normal((3 + n % 4, TEXT_WIDTH)).astype("<f4") for n in range(REPORTS)]
     table = pd.DataFrame(

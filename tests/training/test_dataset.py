@@ -20,6 +20,9 @@ def test_every_image_meets_the_report_of_its_breast(inputs: Path):
     assert set(pairs.images["split"]) == {"train"}
     for row, breast in enumerate(pairs.images["breast_id"]):
         assert pairs.states[pairs.report[row]].tobytes() == states[keys[breast]]
+    assert len(pairs.prompt) == len(pairs.states) == 7
+    assert len(np.unique(pairs.prompt)) == 6  # r0 and r3 are wordings of the same facts
+    assert pairs.prompt[0] == pairs.prompt[3]
     assert pairs.images.groupby("breast_id").ngroups == len(np.unique(pairs.breast)) == 18
     assert pd.Series(pairs.breast).groupby(pairs.images["breast_id"].to_numpy()).nunique().eq(1).all()
 
