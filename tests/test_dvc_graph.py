@@ -111,7 +111,7 @@ def test_only_evaluate_reads_the_sealed_test_labels() -> None:
 
 
 def test_full_reports_of_test_patients_reach_retrieval_and_evaluate_only() -> None:
-    assert readers("data/reports/evaluate/full") == {"encode_text_evaluate", "evaluate"}
+    assert readers("data/reports/evaluate/full") == {"encode_text_evaluate", "evaluate", "review_reports"}
     assert readers("data/text/evaluate/full") == {"retrieve"}
     assert readers("data/annotations/x/test.parquet") <= {"write_reports_evaluate"}
 
