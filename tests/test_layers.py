@@ -45,7 +45,8 @@ def test_no_module_unpickles_or_trusts_remote_code() -> None:
         assert not {"pickle", "joblib.load", "dill"} & imports(module), module
         for call in (n for n in ast.walk(tree) if isinstance(n, ast.Call)):
             keywords = {k.arg: k.value for k in call.keywords}
-            assert "trust_remote_code" not in keywords, module
+            # left out, some of transformers' loaders ask at the terminal
+            assert ast.unparse(keywords.get("trust_remote_code", ast.Constant(False))) == "False", module
             if ast.unparse(call.func) == "torch.load":
                 assert ast.unparse(keywords["weights_only"]) == "True", module
             assert "shell" not in keywords, f"{module}: a shell string"
