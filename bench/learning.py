@@ -63,8 +63,8 @@ def score_arm(params: Params, model: Path, folder: Path) -> None:
     features = {"pretrained": folder / "features/vindr", "initial": Path("data/features/initial/vindr")}
     for name in TASKS:
         probe(name, run.tasks[name], Path("data/cohort/vindr"), features, features, settings, 0, folder / name)
-    keys = sorted({key for cohort in run.pretrain.cohorts for key in profile.annotations[cohort]})
-    zero_shot(folder / "features", model, run.tasks, ["mass_vindr"], keys, profile.text, folder / "zero_shot")
+    out = folder / "zero_shot"
+    zero_shot(folder / "features", model, run.tasks, ["mass_vindr"], params.report_keys, profile.text, out)
 
 
 def test_scores(file: Path, task: str, method: str, encoder: str) -> pd.DataFrame:

@@ -31,6 +31,11 @@ class Params(NamedTuple):
         named = self.run.model.encoder
         return self.profile.encoder.default if named == "auto" else named
 
+    @property
+    def report_keys(self) -> list[str]:
+        """What the reports of pretraining speak of: C of all its cohorts."""
+        return sorted({key for cohort in self.run.pretrain.cohorts for key in self.profile.annotations[cohort]})
+
 
 def read_params(root: Path = Path()) -> Params:
     """Reads and checks both files.

@@ -8,9 +8,9 @@ from pipeline.params import read_params
 
 
 def main(features: str, model: str, out: str) -> None:
-    run, profile = read_params()
-    keys = sorted({key for cohort in run.pretrain.cohorts for key in profile.annotations[cohort]})
-    zero_shot(Path(features), Path(model), run.tasks, run.zero_shot.tasks, keys, profile.text, Path(out))
+    params = read_params()
+    run, text = params.run, params.profile.text
+    zero_shot(Path(features), Path(model), run.tasks, run.zero_shot.tasks, params.report_keys, text, Path(out))
 
 
 if __name__ == "__main__":

@@ -108,9 +108,11 @@ def _loads(node: ast.AST, names: dict[str, str]) -> set[str]:
 
 
 def _keys(path: str) -> set[str]:
-    """`encoder`, the resolved name, and `profile.pack`, which holds the preparation it names, are made of two keys."""
+    """Those that are made of two: `encoder`, the resolved name; `report_keys`; `profile.pack` with its preparation."""
     if path == "encoder":
         return {"run.model.encoder", "profile.encoder.default"}
+    if path == "report_keys":
+        return {"run.pretrain.cohorts", "profile.annotations"}
     if path == "profile.pack" or path.startswith("profile.pack."):
         named = "profile.pack" if path == "profile.pack" else "profile.pack.preparation"
         return {named, "profile.preparations"}

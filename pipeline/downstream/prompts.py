@@ -61,9 +61,7 @@ def _reports(label: str, grade: int, keys: Sequence[str]) -> list[str]:
         drawn = {key: rng.choice(values) for key, values in ELSE.items()}
         said = GRADES[label][grade]
         key, value = said[number % len(said)]
-        told: Facts = {
-            k: v for k, v in {"laterality": "L", **drawn, key: value}.items() if k in {*keys, key, "laterality"}
-        }
-        ordered = {name: told[name] for name in KEYS if name in told}
-        reports.append(write_template(ordered, str(number)).replace(" left ", " {side} "))
+        known = {"laterality": "L", **drawn, key: value}
+        told: Facts = {name: known[name] for name in KEYS if name in known and name in {*keys, key, "laterality"}}
+        reports.append(write_template(told, str(number)).replace(" left ", " {side} "))
     return list(dict.fromkeys(reports))

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from string import Template
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pipeline.errors import InputError
 from pipeline.reports.generate import Answer, Chunk, Generation
@@ -99,10 +100,19 @@ def _client(llm: Llm) -> "OpenAI":
             f"{KEY_VARIABLE}: expected a key of printable ASCII characters without blanks, found something else; export"
             " it again (a line end of Windows may hang on it)"
         )
-    if not re.fullmatch(r"https?://[^/:\s]+(:\d{1,5})?(/\S*)?", url):
+    if not _is_url(url):
         raise InputError(f"{_where(llm)}: expected a URL such as http://host:8000/v1, found something else; {UP_TO}")
     limit = Timeout(SECONDS, connect=CONNECT_SECONDS)
     return OpenAI(base_url=url, api_key=key, timeout=limit, max_retries=RETRIES)
+
+
+def _is_url(text: str) -> bool:
+    """Whether it names a host, and a port that can be one if any."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _check_served(llm: Llm, page: object) -> None:

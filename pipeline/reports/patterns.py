@@ -1,8 +1,9 @@
-"""The regular expressions of the report audit, read from phrases.toml and rewrites.toml, macros filled in."""
+"""The regular expressions of the report audit, read from phrases, rewrites and refused.toml, macros filled in."""
 
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 _FOLDER = Path(__file__).parent
 # How each finding is called; every name becomes one token <key>.
@@ -32,23 +33,26 @@ def one_of(table: str, *keys: str) -> re.Pattern[str]:
 
 def read_rewrites() -> list[tuple[re.Pattern[str], str]]:
     """The rules of rewrites.toml: a pattern and what takes its place, in order."""
-    content = tomllib.loads((_FOLDER / "rewrites.toml").read_text(encoding="utf-8"))
-    macros = {**content["macros"], "FINDING": "|".join(FINDING_NAMES.values())}
-    return [(re.compile(_fill(pattern, macros)), words) for pattern, words in content["rules"]]
+    rules, macros = _read("rewrites.toml", "rules")
+    return [(re.compile(_fill(pattern, macros)), words) for pattern, words in rules]
 
 
 def read_refused() -> list[tuple[str, re.Pattern[str]]]:
     """Codes of refused.toml with the patterns that give them."""
-    content = tomllib.loads((_FOLDER / "refused.toml").read_text(encoding="utf-8"))
-    macros = {**content["macros"], "FINDING": "|".join(FINDING_NAMES.values())}
-    lists: dict[str, list[str]] = content["refused"]
-    return [(code, re.compile("|".join(_fill(each, macros) for each in lists[code]))) for code in lists]
+    lists, macros = _read("refused.toml", "refused")
+    return [(code, re.compile("|".join(_fill(each, macros) for each in patterns))) for code, patterns in lists.items()]
 
 
 def read_turns() -> re.Pattern[str]:
     """Turns of phrase that say nothing, though some of their words alone would; the longer ones first."""
     turns = (_FOLDER / "neutral_phrases.txt").read_text(encoding="utf-8").splitlines()
     return re.compile(rf"\b(?:{'|'.join(sorted(turns, key=len, reverse=True))})\b,?")
+
+
+def _read(file: str, part: str) -> tuple[Any, dict[str, str]]:
+    """One part of a file, and its macros with FINDING, every name of a finding."""
+    content = tomllib.loads((_FOLDER / file).read_text(encoding="utf-8"))
+    return content[part], {**content["macros"], "FINDING": "|".join(FINDING_NAMES.values())}
 
 
 def _fill(pattern: str, macros: dict[str, str]) -> str:

@@ -161,7 +161,7 @@ def _cue_after(tokens: list[str], place: int) -> tuple[After, tuple[int, ...]]:
     while i < len(tokens) and tokens[i] in BE:
         i += 1
     word, following = (*tokens[i : i + 2], "", "")[:2]
-    cannot = tokens[i - 2 : i] and "cannot" in tokens[start:i]
+    cannot = "cannot" in tokens[start:i]
     if i > start and word in HOLLOW and tokens[i + 1 : i + 3] not in (["as", "<birads>"], ["as", "<meaning>"]):
         return "unclear", ()
     if word in ("not", "never") and following in BE | SEEN:

@@ -125,6 +125,11 @@ def test_what_is_no_url_is_one_clear_error(server: FakeServer, url: str) -> None
         _generator(url)
 
 
+@pytest.mark.parametrize("url", ["http://[::1]:8000/v1", "https://host/v1", "http://10.0.0.1:80/a/v1/"])
+def test_every_kind_of_url_will_do(url: str) -> None:
+    assert endpoint._is_url(url)
+
+
 def test_no_server_is_one_clear_error(server: FakeServer) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
