@@ -37,6 +37,7 @@ def pretrain_arm(params: Params, seed: int, shuffled: bool, folder: Path) -> Pat
         Path("data/text/pretrain"),
         Path("models/initial"),
         folder / "model",
+        live=folder / "live.csv",
         encoder=params.encoder,
         seed=seed,
         settings=params.run.pretrain.model_copy(update={"shuffle_reports": shuffled}),

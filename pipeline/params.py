@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import InputError
-from pipeline.sections import ANNOTATION_KEYS, Profile, Run, Section, Task
+from pipeline.sections import ANNOTATION_KEYS, WITH_TEXT, Profile, Run, Section, Task
 
 PARAMS_FILE = Path("params.yaml")
 PROFILE_FOLDER = Path("conf/profile")
@@ -174,8 +174,24 @@ def _check_profile(params: Params) -> None:
         if "default" not in table:
             raise InputError(f"{file}: {key}: no row `default` for the encoders without a row of their own")
     _check_pack(file, profile)
-    if run.pretrain.method not in by_encoder(profile.optimisation.batch, params.encoder):
-        raise InputError(f"{file}: optimisation.batch: no {run.pretrain.method} for {params.encoder}")
+    _check_method(file, params)
+
+
+def _check_method(file: Path, params: Params) -> None:
+    """The method has a batch, and the options of methods with text are set for those only."""
+    pretrain = params.run.pretrain
+    if pretrain.method == "none":
+        return
+    if pretrain.method not in by_encoder(params.profile.optimisation.batch, params.encoder):
+        raise InputError(f"{file}: optimisation.batch: no {pretrain.method} for {params.encoder}")
+    options = {"shuffle_reports": False, "positives": "plain", "negatives": "gathered"}
+    for name, default in options.items():
+        found = getattr(pretrain, name)
+        if pretrain.method not in WITH_TEXT and found != default:
+            raise InputError(
+                f"{PARAMS_FILE}: pretrain.{name}: {found} with method {pretrain.method}, which reads no reports;"
+                f" allowed: {default}"
+            )
 
 
 def _check_annotations(file: Path, params: Params) -> None:

@@ -11,7 +11,11 @@ Label = Literal["mass", "calcification", "malignant", "density", "birads"]
 # What reports may speak of beside laterality and an archive's own `extra`; in prompts they stand in the order of
 # reports.prompt.KEYS.
 ANNOTATION_KEYS = ("age_band", "views", "implant", "vendor", "density", "mass", "calcification", "birads")
-Method = Literal["mv_clip_tr", "mv_clip", "clip_tr", "clip"]
+# What each one compares: pipeline/models/methods.py.
+Method = Literal[
+    "mv_clip_tr", "mv_clip", "clip_tr", "clip", "siglip", "supervised", "simclr", "swav", "dino", "byol", "none"
+]
+WITH_TEXT = ("mv_clip_tr", "mv_clip", "clip_tr", "clip", "siglip")
 Adapter = Literal["table", "vindr", "rsna", "embed", "cbis_ddsm", "cmmd", "inbreast"]
 # What can be wrong with an archive (pipeline/cohorts/problems.py says what becomes of each record).
 ProblemKind = Literal[
@@ -319,7 +323,25 @@ class Tr(Section):
 
 
 class Optimisation(Section):
-    """AdamW, its schedule, temperatures and the table of epochs and batches by encoder."""
+    """AdamW, its schedule, temperatures and the table of epochs and batches by encoder.
+
+    Attributes:
+        learning_rate: At its peak.
+        weight_decay: Of AdamW.
+        warmup_epochs: Epochs until the peak.
+        temperature_image_text: Of images against reports (tau_1).
+        temperature_views: Of the two views of a breast (tau_2).
+        learnable_temperature: Both learn from there on; SigLIP's always does.
+        clip_norm: Greatest norm of the gradient.
+        images_per_pass: Images that go through the encoder at once; a larger batch is embedded in several passes with
+            the gradient of the whole (docs/pretraining.md). null: the whole batch at once.
+        activation_checkpointing: Feature maps are computed again on the way back instead of kept.
+        compile: The encoder by torch.compile.
+        checkpoint_steps: Steps between two checkpoints.
+        keep_checkpoints: How many of the newest are kept.
+        epochs: By encoder.
+        batch: Breasts (mv_*) or images per rank, by encoder and method.
+    """
 
     learning_rate: PositiveFloat
     weight_decay: Annotated[float, Field(ge=0)]
@@ -328,7 +350,11 @@ class Optimisation(Section):
     temperature_views: PositiveFloat
     learnable_temperature: bool
     clip_norm: PositiveFloat
+    images_per_pass: PositiveInt | None
+    activation_checkpointing: bool
+    compile: bool
     checkpoint_steps: PositiveInt
+    keep_checkpoints: PositiveInt
     epochs: dict[str, PositiveInt]
     batch: dict[str, dict[Method, PositiveInt]]
 

@@ -7,7 +7,7 @@ from pipeline.params import read_params
 from pipeline.training.loop import pretrain
 
 
-def main(shards: str, text: str, initial: str, out: str) -> None:
+def main(shards: str, text: str, initial: str, out: str, live: str) -> None:
     params = read_params()
     profile = params.profile
     pretrain(
@@ -15,6 +15,7 @@ def main(shards: str, text: str, initial: str, out: str) -> None:
         Path(text),
         Path(initial),
         Path(out),
+        live=Path(live),
         encoder=params.encoder,
         seed=params.run.seed,
         settings=params.run.pretrain,

@@ -73,12 +73,16 @@ def test_code_deps_are_the_imports(stage: str) -> None:
     assert declared == code_deps(ROOT / "stages" / f"{stage}.py"), "run: python -m tests.code_deps"
 
 
+# Grows while a stage runs, for people to follow; holds times, so it is no out, and no stage reads it.
+WATCHED = {"results/live/pretrain.csv"}
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_paths_in_the_command_are_the_deps_and_outs(stage: str) -> None:
     deps = {dep for dep in body(stage).get("deps", []) if not re.match(r"(stages|pipeline)/", dep)}
     in_command = paths_in_command(stage)
     assert len(set(in_command)) == len(in_command)
-    assert set(in_command) == deps | set(outs(stage))
+    assert set(in_command) - WATCHED == deps | set(outs(stage))
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -2,12 +2,14 @@
 
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
 from pipeline.errors import InputError
 from pipeline.params import by_encoder, read_params
+from pipeline.sections import Method
 from tests.yaml_file import set_value
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -144,10 +146,34 @@ def test_paper_profile_holds_the_papers_numbers(project: Path) -> None:
         "clip": 32,
         "mv_clip_tr": 32,
     }
-    assert by_encoder(o.batch, "efficientnet_b5") == {"mv_clip_tr": 8, "mv_clip": 8, "clip_tr": 8, "clip": 18}
+    batch = by_encoder(o.batch, "efficientnet_b5")
+    assert {name: batch[name] for name in ("mv_clip_tr", "mv_clip", "clip_tr", "clip")} == {
+        "mv_clip_tr": 8, "mv_clip": 8, "clip_tr": 8, "clip": 18,
+    }  # fmt: skip
     assert (profile.downstream.finetune_batch["resnet34"], profile.downstream.finetune_epochs["default"]) == (96, 30)
     a = profile.augment
     assert (a.rotation_deg, a.shear_deg, a.scale, a.elastic_alpha, a.elastic_sigma) == (20, 20, [0.8, 1.2], 10, 5)
     assert profile.compute.processes == 8
     assert profile.text.model.endswith("Bio_ClinicalBERT")
     assert profile.llm.model == "meta-llama/Meta-Llama-3-8B-Instruct"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("shuffle_reports", True), ("positives", "multi_positive"), ("negatives", "local")]
+)
+def test_options_of_methods_with_text_are_refused_without_it(project: Path, key: str, value: object) -> None:
+    set_value(project / "params.yaml", "pretrain.method", "simclr")
+    read_params(project)
+    set_value(project / "params.yaml", f"pretrain.{key}", value)
+    with pytest.raises(InputError, match=rf"pretrain\.{key}: {value} with method simclr, which reads no reports"):
+        read_params(project)
+
+
+@pytest.mark.parametrize("method", get_args(Method))
+@pytest.mark.parametrize("profile", ["demo", "paper"])
+def test_every_method_runs_with_every_profile(project: Path, method: str, profile: str) -> None:
+    set_value(project / "params.yaml", "profile", profile)
+    set_value(project / "params.yaml", "pretrain.method", method)
+    for encoder in ("auto", "efficientnet_b5", "resnet34"):
+        set_value(project / "params.yaml", "model.encoder", encoder)
+        assert read_params(project).run.pretrain.method == method

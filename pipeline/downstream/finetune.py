@@ -25,7 +25,8 @@ from pipeline.sections import Augment, Compute, Downstream, Finetune, Task
 from pipeline.shards.read import ShardImages, index_shards
 from pipeline.tables import SPLITS
 from pipeline.training.augment import augment as deform
-from pipeline.training.batch import ahead
+from pipeline.training.order import kept_row_groups
+from pipeline.training.reader import ahead
 
 
 class TrainingBatch(NamedTuple):
@@ -90,7 +91,7 @@ def finetune(
         print(f"warning: {task_name}: one grade only among the training images", file=sys.stderr)
     else:
         model, schedule = _start(model_folder, rows["train"], settings, downstream, device)
-        images = ShardImages(shards)
+        images = ShardImages(shards, kept_row_groups(world=1))
         _train(model, images, rows["train"], rows["validation"], schedule, augment, compute, settings.seed)
         for split in ("validation", "test"):
             origin = Origin(task_name, "ft", "pretrained", 1.0, settings.seed, split)

@@ -3,18 +3,21 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float32, Shaped
+from sklearn.metrics.pairwise import cosine_similarity
 
 from pipeline.downstream.feature_table import feature_matrix, read_features
 from pipeline.metrics.bootstrap import mean_interval
 from pipeline.metrics.retrieval import best_ranks
+from pipeline.models.methods import METHODS
 from pipeline.models.text_states import read_keys, read_states
 from pipeline.models.text_tower import pad_states
-from pipeline.models.two_tower import load_model
+from pipeline.models.two_tower import load_model, read_config
 
 DEPTHS = (1, 5, 10)
 DECIMALS = 4
@@ -28,6 +31,8 @@ def retrieve(
 ) -> None:
     """Writes out/retrieval.json: {cohort: {image_to_text, text_to_image, cc_to_mlo}}, see retrieval_result.
 
+    A model that met no text in pretraining has cc_to_mlo alone, by its pooled feature maps.
+
     Args:
         features: Folder of the pretrained encoder's features, one folder per cohort.
         text: Folder of the token states and keys of the full reports.
@@ -38,15 +43,15 @@ def retrieve(
         out: Folder to write to.
     """
     keys = read_keys(text)
-    reports = embed_reports(model_folder, text)
+    reports = embed_reports(model_folder, text) if METHODS[read_config(model_folder).method].text else None
     results = {}
     for cohort in cohorts:
         images = read_features(features / cohort)
         images = images[images["split"] == "test"]
-        results[cohort] = {
-            **image_text_retrieval(images, keys, reports, seed, bootstrap),
-            "cc_to_mlo": view_retrieval(images, seed, bootstrap),
-        }
+        found = {"cc_to_mlo": view_retrieval(images, "backbone" if reports is None else "embedding", seed, bootstrap)}
+        if reports is not None:
+            found |= image_text_retrieval(images, keys, reports, seed, bootstrap)
+        results[cohort] = found
     out.mkdir(parents=True, exist_ok=True)
     (out / "retrieval.json").write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
 
@@ -94,14 +99,19 @@ def image_text_retrieval(
     }
 
 
-def view_retrieval(images: pd.DataFrame, seed: int, bootstrap: int) -> Result:
-    """cc_to_mlo: of the breasts that have both views (the first image of each), which MLO belongs to a CC."""
+def view_retrieval(
+    images: pd.DataFrame, vectors: Literal["backbone", "embedding"], seed: int, bootstrap: int
+) -> Result:
+    """cc_to_mlo: of the breasts that have both views (the first image of each), which MLO belongs to a CC.
+
+    By the cosine of these vectors of tables.FEATURES.
+    """
     first = images.sort_values("image_id").drop_duplicates(["breast_id", "view"])
     cc, mlo = (first[first["view"] == view].set_index("breast_id") for view in ("CC", "MLO"))
     breasts = cc.index.intersection(mlo.index).sort_values()
     if breasts.empty:
         raise ValueError("expected test breasts with both views, found none")
-    similarity = feature_matrix(cc.loc[breasts], "embedding") @ feature_matrix(mlo.loc[breasts], "embedding").T
+    similarity = cosine_similarity(*(feature_matrix(view.loc[breasts], vectors) for view in (cc, mlo)))
     patients = cc.loc[breasts, "patient_id"].to_numpy(dtype=object).astype(str)
     return retrieval_result(similarity, np.eye(len(breasts), dtype=bool), patients, seed, bootstrap)
 

@@ -13,9 +13,10 @@ from pipeline.downstream.feature_table import feature_matrix, read_features
 from pipeline.downstream.labels import expected_grade
 from pipeline.downstream.predictions import Origin, prediction_rows, write_predictions
 from pipeline.downstream.prompts import prompt_methods
+from pipeline.models.methods import METHODS
 from pipeline.models.text_encoder import load_text_encoder
 from pipeline.models.text_tower import pad_states
-from pipeline.models.two_tower import load_model
+from pipeline.models.two_tower import load_model, read_config
 from pipeline.sections import Task, Text
 
 SIDES = {"L": "left", "R": "right"}
@@ -34,6 +35,8 @@ def zero_shot(
 ) -> None:
     """Writes out/predictions.parquet: scores of the test images of each task, one method per set of prompts.
 
+    Of a model that met no text in pretraining (supervised, self-supervised, none) the file has no row.
+
     Args:
         features: Folder of the pretrained encoder's features, one folder per cohort.
         model_folder: Folder of the pretrained model.
@@ -43,6 +46,9 @@ def zero_shot(
         text: The frozen text encoder.
         out: Folder to write to.
     """
+    if not METHODS[read_config(model_folder).method].text:
+        write_predictions([], out)
+        return
     embed, temperature = _text_side(model_folder, text)
     methods = prompt_methods(keys)
     parts = []

@@ -8,7 +8,19 @@ from pipeline.evaluation.html_parts import DASH, Row, gain, number, paragraph, p
 from pipeline.evaluation.published import published_table, task_setting
 from pipeline.sections import Task
 
-METHOD_NAMES = {"mv_clip_tr": "MV-CLIP + Tr", "mv_clip": "MV-CLIP", "clip_tr": "CLIP + Tr", "clip": "CLIP"}
+METHOD_NAMES = {
+    "mv_clip_tr": "MV-CLIP + Tr",
+    "mv_clip": "MV-CLIP",
+    "clip_tr": "CLIP + Tr",
+    "clip": "CLIP",
+    "siglip": "SigLIP",
+    "supervised": "Supervised",
+    "simclr": "SimCLR",
+    "swav": "SwAV",
+    "dino": "DINO",
+    "byol": "BYOL",
+    "none": "No pretraining",
+}
 PUBLISHED_PERCENTS = {10, 50, 100}
 
 

@@ -16,12 +16,12 @@ def describe_reports(inputs: EvaluationInputs, cohort: str) -> dict[str, Any]:
 
 
 def describe_pretraining(inputs: EvaluationInputs) -> dict[str, Any]:
-    """Steps, the last step's loss, and the last validation's recall at 1."""
+    """Steps, the last step's loss, and the last validation's recall at 1; null where the method has none."""
     history, validation = inputs.read_history(), inputs.read_validation()
     return {
-        "steps": int(history["step"].iloc[-1]),
-        "final_loss": rounded(float(history["loss"].iloc[-1])),
-        "validation_recall_at_1": rounded(float(validation["recall_at_1"].iloc[-1])),
+        "steps": len(history),
+        "final_loss": rounded(float(history["loss"].iloc[-1])) if len(history) else None,
+        "validation_recall_at_1": rounded(float(validation["recall_at_1"].iloc[-1])) if len(validation) else None,
     }
 
 

@@ -1,9 +1,7 @@
 """Image side: a timm encoder for one grey channel, and the embedding made from its feature map."""
 
-import difflib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import timm
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
@@ -11,7 +9,10 @@ from torch import Tensor, nn
 
 from pipeline.errors import InputError
 from pipeline.models.feature_tokens import FeatureTokens
+from pipeline.models.fixed_padding import fix_padding
 from pipeline.models.folded_norm import fold_held_norm
+from pipeline.models.timm_body import as_feature_map, create_body, has_one_size, network_name
+from pipeline.precision import at_least_float32
 
 GREY_MAX = 255.0  # of the 8-bit shards
 
@@ -50,8 +51,35 @@ class ImageEncoder(nn.Module):
         self, images: UInt8[Tensor, "image 1 height width"] | Float[Tensor, "image 1 height width"]
     ) -> Float[Tensor, "image channel rows columns"]:
         """The feature map of grey images with values 0 to 255, whatever their type."""
-        features: Tensor = self.body((images.to(self.mean.dtype) / GREY_MAX - self.mean) / self.std)
-        return features
+        return as_feature_map(self.body, self.body((images.to(self.mean.dtype) / GREY_MAX - self.mean) / self.std))
+
+    def expect_grey(self, grey: tuple[float, float] | None) -> None:
+        """Normalises by this mean and standard deviation of grey values 0 to 1; None: as before."""
+        if grey is not None:
+            self.mean.fill_(grey[0])
+            self.std.fill_(grey[1])
+
+    def set_activation_checkpointing(self, on: bool) -> None:
+        """Whether training keeps only what goes from block to block, and computes the rest again on the way back.
+
+        Values and gradients stay what they are. A BatchNorm that is not held meets every batch twice, so that its
+        running statistics follow the batches almost twice as fast.
+
+        Raises:
+            InputError: timm cannot do it with this network.
+        """
+        switch = getattr(self.body, "set_grad_checkpointing", None)
+        able = callable(switch)
+        if callable(switch):
+            try:
+                switch(on)
+            except AssertionError:  # how some of timm's networks say that they cannot
+                able = False
+        if on and not able:
+            raise InputError(
+                f"model.encoder: timm cannot compute the activations of {network_name(self.body)} again;"
+                " turn activation checkpointing off, or take another encoder"
+            )
 
 
 class ImageTower(nn.Module):
@@ -86,26 +114,32 @@ class ImageTower(nn.Module):
         if not self.embeds:
             return ImageOutput(backbone, None)
         pooled = backbone if self.tokens is None else self.tokens(features.flatten(2))
-        return ImageOutput(backbone, F.normalize(pooled.float(), dim=1))  # float32 under autocast: see clip_loss
+        return ImageOutput(backbone, F.normalize(at_least_float32(pooled), dim=1))
 
 
-def create_encoder(name: str) -> ImageEncoder:
+def create_encoder(name: str, size_px: tuple[int, int] | None = None) -> ImageEncoder:
     """Builds a timm network with random weights, one input channel, no head and no pooling.
 
     Args:
         name: A timm architecture, with or without the tag of its weights (`resnet34`, `resnet34.a1_in1k`); the tag
-            decides the normalisation only.
+            decides the normalisation only. `@456` behind it fixes TensorFlow's padding as at 456 x 456 px.
+        size_px: Height and width of the images; what is made for one size (a Transformer) is made for this one. None:
+            for that of timm's weights.
 
     Raises:
-        InputError: timm does not know the name, or the network has no feature map (a Vision Transformer).
+        InputError: timm does not know the name, or the size or the padding does not fit the network.
     """
-    known = timm.list_pretrained() if "." in name else timm.list_models()
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=5)
-        raise InputError(f"model.encoder: timm knows no {name!r}; close: {', '.join(close) or 'none'}")
-    body = timm.create_model(name, pretrained=False, in_chans=1, num_classes=0, global_pool="")
-    mean, std = (sum(body.pretrained_cfg[key]) / len(body.pretrained_cfg[key]) for key in ("mean", "std"))
-    fold_held_norm(body, body.pretrained_cfg["input_size"][1:])
+    architecture, padded, made_for_px = name.partition("@")
+    body = create_body(architecture, size_px)
+    if padded and not (made_for_px.isdecimal() and int(made_for_px) and fix_padding(body, int(made_for_px))):
+        raise InputError(
+            f"model.encoder: {name}: expected the padding's image size behind @ (tf_efficientnet_b5@456), and a network"
+            " that pads as TensorFlow (tf_...)"
+        )
+    settings: Any = body.pretrained_cfg
+    mean, std = (sum(settings[key]) / len(settings[key]) for key in ("mean", "std"))
+    made_px = size_px if has_one_size(architecture) else None
+    fold_held_norm(body, made_px or settings["input_size"][1:])
     for part in body.modules():
         if isinstance(part, nn.Hardtanh | nn.SiLU):
             part.inplace = False  # in place, autograd first copies the input that their gradient needs
@@ -120,12 +154,11 @@ def feature_shape(name: str, height_px: int, width_px: int) -> tuple[int, int, i
     """
     with torch.device("meta"):
         try:
-            found = tuple(create_encoder(name).eval().body(torch.empty(1, 1, height_px, width_px)).shape[1:])
-        except AssertionError as error:  # timm's networks with a fixed input size assert it
+            encoder = create_encoder(name, (height_px, width_px)).eval()
+            channels, rows, columns = encoder(torch.empty(1, 1, height_px, width_px)).shape[1:]
+        except (AssertionError, RuntimeError) as error:  # timm's networks with a fixed input size assert it
             raise InputError(f"model.encoder: {name} does not take {height_px} x {width_px} px: {error}") from error
-    if len(found) != 3:
-        raise InputError(f"model.encoder: {name} gives no feature map [C, H, W], found {found}; take a ConvNet")
-    return found[0], found[1], found[2]
+    return channels, rows, columns
 
 
 def hold_batch_norm(module: nn.Module) -> None:

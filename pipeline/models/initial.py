@@ -1,18 +1,19 @@
-"""The image encoder before pretraining: pretrained on natural images, or random."""
+"""The image encoder before pretraining: with published weights, or random."""
 
 from pathlib import Path
 
-import timm
 import torch
 from torch import nn
 
 from pipeline.errors import InputError
 from pipeline.models.image_tower import ImageTower, create_encoder, feature_shape
+from pipeline.models.timm_body import create_body, missing_in_published
 from pipeline.models.two_tower import ModelConfig, TwoTower, save_model
-from pipeline.models.weights import load_package_weights
+from pipeline.models.weights import find_weights_file, load_file_weights, load_package_weights
 from pipeline.sections import Encoder, Model
 
 RANDOM = "random"
+KINDS = ("package", "timm", "file")
 
 
 def write_initial(
@@ -20,9 +21,10 @@ def write_initial(
 ) -> None:
     """Writes model.safetensors and config.json of the encoder that pretraining starts from.
 
-    Weights come from the profile's entry for the encoder: `package:NAME` (a file inside an installed package) or
-    `timm:NAME` (timm's hub, which sums an RGB stem to one channel itself). They are random, seeded, where there is no
-    entry or model.weights says random; config.json records which.
+    Weights come from the profile's entry for the encoder: `package:NAME` (a file inside an installed package),
+    `timm:NAME` (timm's hub, which sums an RGB stem to one channel itself) or `file:PATH` (.safetensors). They are
+    random, seeded, where there is no entry or model.weights says random; config.json records which, a file by its
+    digest. A name of timm's, and a file that says so, decide the architecture.
 
     Args:
         encoder: A timm architecture.
@@ -38,14 +40,24 @@ def write_initial(
     """
     source = RANDOM if model.weights == RANDOM else settings.weights.get(encoder, RANDOM)
     kind, _, name = source.partition(":")
-    architecture = name if kind == "timm" else encoder
+    if source != RANDOM and kind not in KINDS:
+        raise InputError(f"encoder.weights: found {source!r}; allowed: package:NAME, timm:NAME, file:PATH")
+    file = find_weights_file(name) if kind == "file" else None
+    architecture = name if kind == "timm" else encoder if file is None else file.encoder or encoder
     feature_shape(architecture, height_px, width_px)
     torch.manual_seed(seed)
-    network = create_encoder(architecture)
-    _fill(network.body, architecture, source)
+    network = create_encoder(architecture, (height_px, width_px))
+    body_name = architecture.partition("@")[0]
+    if kind == "package":
+        load_package_weights(network.body, name)
+    elif kind == "timm":
+        _load_hub_weights(network.body, body_name, (height_px, width_px))
+    elif file is not None:
+        load_file_weights(network.body, body_name, (height_px, width_px), file)
+        network.expect_grey(file.grey)
     config = ModelConfig(
         encoder=architecture,
-        encoder_weights=source,
+        encoder_weights=source if file is None else file.source,
         height_px=height_px,
         width_px=width_px,
         method="none",
@@ -57,21 +69,15 @@ def write_initial(
     save_model(TwoTower(ImageTower(network, None, (height_px, width_px), embeds=False), None, None), config, out)
 
 
-def _fill(body: nn.Module, architecture: str, source: str) -> None:
-    """Puts the weights that source names into the network; random ones are left as they are."""
-    kind, _, name = source.partition(":")
-    if kind == "package":
-        load_package_weights(body, name)
-    elif kind == "timm":
-        _load_hub_weights(body, architecture)
-    elif source != RANDOM:
-        raise InputError(f"encoder.weights: found {source!r}; allowed: package:NAME, timm:NAME")
-
-
-def _load_hub_weights(body: nn.Module, name: str) -> None:
-    """Copies timm's hub weights, its stem summed over RGB by timm's own rule for one channel."""
+def _load_hub_weights(body: nn.Module, name: str, size_px: tuple[int, int]) -> None:
+    """Copies timm's hub weights, fitted by timm: the stem summed over RGB, position embeddings resampled."""
+    if missing := missing_in_published(body, name):
+        raise InputError(
+            f"encoder.weights: timm:{name} averages its tokens before its last norm, so that it has no"
+            f" {', '.join(missing)} for a feature map; take another encoder"
+        )
     try:
-        hub = timm.create_model(name, pretrained=True, in_chans=1, num_classes=0, global_pool="")
+        hub = create_body(name, size_px, pretrained=True)
     except (OSError, RuntimeError) as error:  # huggingface_hub's errors are OSErrors; a bad file is a RuntimeError
         raise InputError(
             f"encoder.weights: timm:{name} could not be fetched ({type(error).__name__}); connect to the network once,"

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from pipeline.models.feature_tokens import FeatureTokens
+from pipeline.precision import at_least_float32
 
 
 class TextTower(nn.Module):
@@ -41,9 +42,9 @@ class TextTower(nn.Module):
         real = mask.unsqueeze(2)
         if self.tokens is not None:
             projected = self.project(states).masked_fill(~real, 0.0)
-            return F.normalize(self.tokens(projected.transpose(1, 2)).float(), dim=1)  # float32 under autocast
+            return F.normalize(at_least_float32(self.tokens(projected.transpose(1, 2))), dim=1)
         mean = states.masked_fill(~real, 0.0).sum(dim=1) / real.sum(dim=1).clamp(min=1)
-        return F.normalize(self.project(mean).float(), dim=1)
+        return F.normalize(at_least_float32(self.project(mean)), dim=1)
 
 
 def pad_states(

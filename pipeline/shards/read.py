@@ -1,8 +1,10 @@
 """Reads shards: an index without pixels, random access by its rows, and a pass in file order."""
 
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import cv2
@@ -17,7 +19,7 @@ from pipeline.tables import SHARD, STEPS_16_BIT
 
 _INDEXED = [name for name in SHARD.names if name not in ("codec", "image")]
 _TEXT = [name for name in _INDEXED if name != "mirrored"]
-# Row groups of PNG bytes that a reader keeps: 8 x 16 images of 0.5 MB (measurements.md) are 64 MB per worker.
+# Row groups of PNG bytes that a reader keeps unless told: 8 x 16 images of 0.5 MB (measurements.md) are 64 MB.
 _KEPT_ROW_GROUPS = 8
 
 
@@ -48,11 +50,20 @@ def index_shards(folder: Path, splits: Sequence[str]) -> pd.DataFrame:
 
 
 class ShardImages:
-    """Random access to the images of shards; may be pickled and forked, each process opens files by itself."""
+    """Random access to the images of shards; its threads share one cache of row groups.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._forget()
+    May be pickled and forked: each process has a cache of its own, and no file stays open between two reads.
+    """
+
+    def __init__(self, folder: Path, kept: int = _KEPT_ROW_GROUPS) -> None:
+        self._cached = RowGroupCache(folder, kept)
+
+    @property
+    def cache(self) -> "RowGroupCache":
+        """This process's cache: in one that came over a fork, a thread left behind may have held the lock."""
+        if self._cached.process != os.getpid():
+            self._cached = RowGroupCache(self._cached.folder, self._cached.kept)
+        return self._cached
 
     def read(self, index_rows: pd.DataFrame) -> UInt8[np.ndarray, "n h w"] | Float32[np.ndarray, "n h w"]:
         """Decodes the images of these rows of index_shards, in their order; all are of one size and depth.
@@ -64,32 +75,28 @@ class ShardImages:
             InputError: a shard is corrupt, or of another size or depth; the message names file and row group.
             ValueError: there is no row.
         """
-        if index_rows.empty:
+        images: np.ndarray | None = None
+        places = zip(*(index_rows[name].tolist() for name in ("file", "row_group", "row")), strict=True)
+        for number, (file, group, row) in enumerate(places):
+            image = self._decode(file, group, row)
+            images = np.empty((len(index_rows), *image.shape), image.dtype) if images is None else images
+            if (image.shape, image.dtype) != (images.shape[1:], images.dtype):
+                expected = f"{images.dtype} image of {images.shape[1:]} pixels"
+                raise _corrupt(file, group, expected, f"{image.dtype} of {image.shape}")
+            images[number] = image
+        if images is None:
             raise ValueError("no rows to read")
-        places = zip(index_rows["file"], index_rows["row_group"], index_rows["row"], strict=True)
-        images = [self._decode(str(file), int(group), int(row)) for file, group, row in places]
-        for image, file, group in zip(images, index_rows["file"], index_rows["row_group"], strict=True):
-            if (image.shape, image.dtype) != (images[0].shape, images[0].dtype):
-                expected = f"{images[0].dtype} image of {images[0].shape} pixels"
-                raise _corrupt(str(file), int(group), expected, f"{image.dtype} of {image.shape}")
-        return np.stack(images)
+        return images
 
-    def __getstate__(self) -> dict[str, Path]:
-        return {"folder": self.folder}
+    def __getstate__(self) -> tuple[Path, int]:
+        return self._cached.folder, self._cached.kept
 
-    def __setstate__(self, state: dict[str, Path]) -> None:
-        self.folder = state["folder"]
-        self._forget()
-
-    def _forget(self) -> None:
-        """Starts with no open file: those of a parent process share its read position."""
-        self._process = os.getpid()
-        self._files: dict[str, pq.ParquetFile] = {}
-        self._groups: OrderedDict[tuple[str, int], list[bytes]] = OrderedDict()
+    def __setstate__(self, state: tuple[Path, int]) -> None:
+        self._cached = RowGroupCache(*state)
 
     def _decode(self, file: str, group: int, row: int) -> UInt8[np.ndarray, "h w"] | Float32[np.ndarray, "h w"]:
         """One image, 0 to 255."""
-        encoded = self._row_group(file, group)
+        encoded = self.cache.get(file, group)
         if row >= len(encoded):
             raise _corrupt(file, group, f"at least {row + 1} rows", str(len(encoded)))
         image: np.ndarray | None = cv2.imdecode(np.frombuffer(encoded[row], np.uint8), cv2.IMREAD_UNCHANGED)
@@ -97,25 +104,60 @@ class ShardImages:
             raise _corrupt(file, group, f"a grey PNG in row {row}", "other bytes")
         return image if image.dtype == np.uint8 else image.astype(np.float32) / np.float32(STEPS_16_BIT)
 
-    def _row_group(self, file: str, group: int) -> list[bytes]:
-        """PNG bytes of one row group, from the few that were read last or from disk."""
-        if self._process != os.getpid():
-            self._forget()
-        if (file, group) not in self._groups:
-            self._groups[file, group] = self._read_group(file, group)
-            if len(self._groups) > _KEPT_ROW_GROUPS:
-                self._groups.popitem(last=False)
-        self._groups.move_to_end((file, group))
-        return self._groups[file, group]
 
-    def _read_group(self, file: str, group: int) -> list[bytes]:
-        """PNG bytes of one row group, from disk, checksums verified."""
+class RowGroupCache:
+    """PNG bytes of the row groups that one process used last.
+
+    The lock is held to look up, not to read: who comes first reads, who wants the same row group meanwhile waits for
+    that, and others go on.
+
+    process: Its id. kept: How many row groups stay. reads, read_bytes: How many were read so far, and their PNG bytes.
+    """
+
+    def __init__(self, folder: Path, kept: int) -> None:
+        self.folder, self.kept, self.process = folder, kept, os.getpid()
+        self.reads = self.read_bytes = 0
+        self._lock = threading.Lock()
+        self._groups: OrderedDict[tuple[str, int], Future[list[bytes]]] = OrderedDict()
+        self._footers: dict[str, pq.FileMetaData] = {}
+
+    def get(self, file: str, group: int) -> list[bytes]:
+        """The PNG bytes of one row group's images."""
+        with self._lock:
+            found = self._groups.get((file, group))
+            reading = Future() if found is None else found
+            self._groups[file, group] = reading
+            self._groups.move_to_end((file, group))
+            if len(self._groups) > self.kept:
+                self._groups.popitem(last=False)
+        if found is None:
+            self._fill(reading, file, group)
+        return reading.result()
+
+    def _fill(self, reading: "Future[list[bytes]]", file: str, group: int) -> None:
+        """Reads a row group for all who wait for it; after an error the next one tries again."""
         try:
-            if file not in self._files:
-                self._files[file] = pq.ParquetFile(self.folder / file, page_checksum_verification=True)
-            images: list[bytes] = self._files[file].read_row_group(group, columns=["image"])["image"].to_pylist()
+            images = self._read(file, group)
+        except BaseException as error:
+            with self._lock:
+                self._groups.pop((file, group), None)
+            reading.set_exception(error)
+            return
+        with self._lock:
+            self.reads += 1
+            self.read_bytes += sum(map(len, images))
+        reading.set_result(images)
+
+    def _read(self, file: str, group: int) -> list[bytes]:
+        """PNG bytes of one row group, from disk, checksums verified."""
+        path, footer = self.folder / file, self._footers.get(file)
+        try:
+            with pq.ParquetFile(path, metadata=footer, page_checksum_verification=True) as shard:
+                self._footers[file] = shard.metadata
+                rows = shard.read_row_group(group, columns=["image"], use_threads=False)
         except (OSError, IndexError, pa.ArrowException) as error:
             raise _corrupt(file, group, "readable Parquet", type(error).__name__) from error
+        images: list[bytes] = rows["image"].to_pylist()
         return images
 
 

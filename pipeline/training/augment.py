@@ -22,10 +22,11 @@ def augment(
     settings: Augment,
     seed: int,
     epoch: int,
+    copies: Int64[Tensor, " image"] | None = None,
 ) -> Float[Tensor, "image 1 height width"]:
     """Deforms every image by a map of its own; pixels that come from outside are black. No flips (method.md, `flips`).
 
-    What happens to an image depends on (seed, epoch, key) alone: not on the batch, worker or rank it is in. (The
+    What happens to an image depends on (seed, epoch, key, copy) alone: not on the batch, worker or rank it is in. (The
     elastic noise is drawn on the images' device; a GPU and a CPU draw different ones.)
 
     Args:
@@ -34,12 +35,14 @@ def augment(
         settings: Ranges of the deformations.
         seed: Of the run.
         epoch: Number of the epoch.
+        copies: Which augmentation of its image each is, where one image is there twice; None: the first.
 
     Returns:
         Float grey values, 0 to 255.
     """
     height, width = images.shape[1:]
-    words = [np.random.SeedSequence([seed, epoch, int(key)]).generate_state(2) for key in keys]
+    numbered = zip(keys.tolist(), [0] * len(keys) if copies is None else copies.tolist(), strict=True)
+    words = [np.random.SeedSequence([seed, epoch, key, copy]).generate_state(2) for key, copy in numbered]
     numbers = torch.stack([torch.rand(_NUMBERS, generator=torch.Generator().manual_seed(int(w[0]))) for w in words])
     inverse, shift = affine_maps(numbers, settings, height, width)
     displacement = None

@@ -8,26 +8,38 @@ import torch
 
 from pipeline.errors import InputError
 
-KEPT = 2  # the newest, and the one before it
 _PATTERN = "step-*.pt"
 
 
-def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> None:
-    """Writes one checkpoint atomically and deletes all but the last two.
+def save_checkpoint(folder: Path, step: int, state: dict[str, Any], kept: int) -> None:
+    """Writes one checkpoint atomically and deletes all but the newest.
 
     Args:
         folder: Of this run.
         step: Steps done.
         state: Tensors and plain types only, so that it loads without running code.
+        kept: How many stay, at least one.
+
+    Raises:
+        InputError: it could not be written (the disk is full); those before it are still there.
     """
     final = folder / f"step-{step:09d}.pt"
     temporary = final.with_suffix(".tmp")
-    with temporary.open("wb") as stream:
-        torch.save(state, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, final)
-    for old in sorted(folder.glob(_PATTERN))[:-KEPT]:
+    try:
+        with temporary.open("wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, final)
+    except (OSError, RuntimeError) as error:  # torch's writer turns a failed write into a RuntimeError
+        temporary.unlink(missing_ok=True)
+        before = [file.name for file in sorted(folder.glob(_PATTERN))]
+        raise InputError(
+            f"{final.name}: cannot be written to {folder} ({type(error).__name__}: {str(error).splitlines()[0]});"
+            f" make room or set $PIPELINE_SCRATCH to another disk, then start again: it continues from"
+            f" {before[-1] if before else 'the beginning, no checkpoint is kept yet'}"
+        ) from error
+    for old in sorted(folder.glob(_PATTERN))[:-kept]:
         old.unlink()
 
 

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64
 
 from pipeline.errors import InputError
 from pipeline.models.text_states import read_keys, read_states
+from pipeline.shards.labels import read_labels
 from pipeline.shards.read import index_shards
 
 
@@ -19,7 +20,7 @@ class PairedImages(NamedTuple):
     images: rows of the shards' index, sorted by image_id; an image's row number seeds its augmentation.
     breast: number of each image's breast. report: number of each image's report. prompt: per report, the number of its
     prompt: reports of one prompt state the same facts. states: per report, the frozen text encoder's token states
-    [tokens, width].
+    [tokens, width]; no report where no text is read. label: 1 malignant, 0 not, NaN unknown or not read.
     """
 
     images: pd.DataFrame
@@ -27,16 +28,17 @@ class PairedImages(NamedTuple):
     report: Int64[np.ndarray, " image"]
     prompt: Int64[np.ndarray, " report"]
     states: list[Float[np.ndarray, "_ _"]]
+    label: Float32[np.ndarray, " image"]
 
 
 def read_pairs(
-    shards: Path, text: Path, cohorts: Sequence[str], split: str, shuffle_seed: int | None = None
+    shards: Path, text: Path | None, cohorts: Sequence[str], split: str, shuffle_seed: int | None = None
 ) -> PairedImages:
     """Joins the images of some cohorts with the states of their reports.
 
     Args:
         shards: Folder with one folder of shards per cohort.
-        text: Token states and keys of `encode_text`.
+        text: Token states and keys of `encode_text`; None for methods that meet no text.
         cohorts: Which of the folders to read.
         split: train or validation.
         shuffle_seed: Deals the reports out between patients (`shuffle_reports`); None: they stay.
@@ -45,6 +47,11 @@ def read_pairs(
         InputError: a breast has no report, or its report no states.
     """
     images = _index(shards, cohorts, split)
+    breast, _ = pd.factorize(images["breast_id"], sort=True)
+    unknown = np.full(len(images), np.nan, dtype=np.float32)
+    if text is None:
+        nothing = np.zeros(len(images), dtype=np.int64)
+        return PairedImages(images, breast.astype(np.int64), nothing, nothing[:0], [], unknown)
     keys = read_keys(text)
     prompt_of = keys.drop_duplicates("report_id").set_index("report_id")["prompt_id"]
     keys = keys[keys["breast_id"].isin(images["breast_id"])]
@@ -56,7 +63,6 @@ def read_pairs(
     if shuffle_seed is not None:
         keys = shuffle_reports(keys, shuffle_seed)
     report_of = keys.set_index("breast_id")["report_id"]
-    breast, _ = pd.factorize(images["breast_id"], sort=True)
     report, report_ids = pd.factorize(images["breast_id"].map(report_of), sort=True)
     states = read_states(text)
     if absent := [name for name in report_ids if name not in states]:
@@ -68,7 +74,28 @@ def read_pairs(
         report.astype(np.int64),
         prompt.astype(np.int64),
         [states[name] for name in report_ids],
+        unknown,
     )
+
+
+def label_images(pairs: PairedImages, shards: Path, cohorts: Sequence[str]) -> PairedImages:
+    """Keeps the images whose malignancy is known, with that label.
+
+    Raises:
+        InputError: the training images do not hold both kinds.
+    """
+    malignant = read_labels(shards, cohorts)["malignant"]
+    label = malignant.reindex(pairs.images["image_id"]).astype("Float32").to_numpy(np.float32, na_value=np.nan)
+    known = np.flatnonzero(~np.isnan(label))
+    if set(label[known].tolist()) != {0.0, 1.0}:
+        raise InputError(
+            f"pretrain.method: supervised needs malignant and other images in training, found"
+            f" {int(np.nansum(label))} malignant among {len(known)} with a known label; add a cohort that has both to"
+            " pretrain.cohorts, or take another method"
+        )
+    images = pairs.images.iloc[known].reset_index(drop=True)
+    breast, _ = pd.factorize(images["breast_id"], sort=True)
+    return pairs._replace(images=images, breast=breast.astype(np.int64), report=pairs.report[known], label=label[known])
 
 
 def shuffle_reports(keys: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -9,12 +9,16 @@ import torch
 from tqdm import tqdm
 
 from pipeline.allocator import keep_freed_memory
-from pipeline.models.two_tower import save_model
+from pipeline.models.two_tower import load_model, save_model
 from pipeline.sections import Augment, Compute, Optimisation, Pretrain, Tr
-from pipeline.training.batch import Batch, ahead, collate, epoch_batches
+from pipeline.training.batch import Batch, collate
 from pipeline.training.launch import check_device, is_rank, launch
-from pipeline.training.record import HistoryRow, ValidationRow, append_row, write_engine, write_rows
-from pipeline.training.setup import Recipe, Training, prepare
+from pipeline.training.live import LiveCurve, timed
+from pipeline.training.order import epoch_batches, row_groups
+from pipeline.training.reader import ahead
+from pipeline.training.record import HistoryRow, ValidationRow, write_engine, write_rows
+from pipeline.training.run import Recipe, Training
+from pipeline.training.setup import prepare
 from pipeline.training.step import train_step
 from pipeline.training.validate import validate
 
@@ -27,6 +31,7 @@ def pretrain(
     initial: Path,
     out: Path,
     *,
+    live: Path | None,
     encoder: str,
     seed: int,
     settings: Pretrain,
@@ -46,6 +51,7 @@ def pretrain(
         text: Token states and keys of the reports.
         initial: The encoder to start from.
         out: Gets model.safetensors, config.json, history.csv, validation.csv, engine.json.
+        live: CSV that grows by a row per step while it runs, with times; None: beside the checkpoints.
         encoder: Name in params.yaml, which picks the rows of optimisation.epochs and .batch.
         seed: Of the new weights, the order, the draws and the augmentation.
         settings: Cohorts, method and loss.
@@ -59,10 +65,13 @@ def pretrain(
         InputError: there is no GPU for a GPU profile, the inputs do not fit together, or the loss is no longer finite.
         SystemExit: SIGTERM arrived; a checkpoint was written.
     """
-    check_device(compute)
     recipe = Recipe(
-        shards, text, initial, out, encoder, seed, settings, tr, optimisation, augment, compute, text_tokens
+        shards, text, initial, out, live, encoder, seed, settings, tr, optimisation, augment, compute, text_tokens
     )
+    if settings.method == "none":
+        _keep_initial(initial, out)
+        return
+    check_device(compute)
     if compute.processes > 1 and not is_rank():
         launch(train_rank, compute.processes, recipe)
     else:
@@ -74,16 +83,13 @@ def train_rank(recipe: Recipe) -> None:
     keep_freed_memory()
     training = prepare(recipe)
     training.restore()
-    curve = training.folder / "history.csv"
-    if training.accelerator.is_main_process:
-        write_rows(curve, HistoryRow._fields, training.done.history)
     with _asked_to_stop() as asked, _progress(training) as progress:
+        live = LiveCurve(recipe.live or training.folder / "live.csv", training)
         first = training.done.steps // training.epoch_steps
         for epoch in range(first, training.epochs):
-            for batch in _batches(training, epoch):
+            for batch, waited_s in timed(_batches(training, epoch)):
                 row = train_step(training, batch, epoch)
-                if training.accelerator.is_main_process:
-                    append_row(curve, row)
+                live.add(row, waited_s)
                 progress.update(training.done.images - progress.n)
                 progress.set_postfix(loss=f"{row.loss:.4f}", epoch=epoch + 1, refresh=False)
                 _after_step(training, epoch, asked())
@@ -93,13 +99,20 @@ def train_rank(recipe: Recipe) -> None:
     training.accelerator.end_training()
 
 
+def _keep_initial(initial: Path, out: Path) -> None:
+    """Method none: the encoder as it was, with empty curves."""
+    save_model(*load_model(initial), out)
+    write_rows(out / "history.csv", HistoryRow._fields, [])
+    write_rows(out / "validation.csv", ValidationRow._fields, [])
+    write_engine(out / "engine.json", {"images_read": 0, "steps": 0})
+
+
 def _batches(training: Training, epoch: int) -> Iterator[Batch]:
     """The batches of an epoch that are still to come."""
     recipe, ranks = training.recipe, training.accelerator
     draw = training.draw(epoch)
-    units = epoch_batches(
-        len(draw.paired), training.batch, ranks.num_processes, ranks.process_index, recipe.seed, epoch
-    )
+    group = row_groups(training.pairs.images)[draw.paired]
+    units = epoch_batches(group, training.batch, ranks.num_processes, ranks.process_index, recipe.seed, epoch)
     left = units[training.done.steps - epoch * training.epoch_steps :]
     workers = max(1, recipe.compute.workers // recipe.compute.processes)
     return ahead(lambda some: collate(training.pairs, training.reader, draw, some, recipe.text_tokens), left, workers)
@@ -108,7 +121,8 @@ def _batches(training: Training, epoch: int) -> Iterator[Batch]:
 def _after_step(training: Training, epoch: int, asked: bool) -> None:
     """Validates at the end of an epoch, saves when due, and ends when asked to."""
     done, recipe = training.done, training.recipe
-    if done.steps == (epoch + 1) * training.epoch_steps and len(training.validation.images):
+    ended = done.steps == (epoch + 1) * training.epoch_steps
+    if ended and recipe.traits.text and len(training.validation.images):
         found = validate(
             training.tower,
             training.validation,
@@ -120,7 +134,7 @@ def _after_step(training: Training, epoch: int, asked: bool) -> None:
         )
         done.validation.append(ValidationRow(epoch + 1, found.recall_at_1, found.n))
     stop = _any_rank(training, asked)
-    last = done.steps == training.epochs * training.epoch_steps
+    last = done.steps == training.total_steps
     if stop or last or done.steps % recipe.optimisation.checkpoint_steps == 0:
         training.save()
     if stop:
@@ -149,6 +163,7 @@ def _write(training: Training) -> None:
         "processes": training.accelerator.num_processes,
         "optimizer": type(training.optimizer.optimizer).__name__,
         "batch_norm": "running statistics" if training.held else "batch statistics",
+        "images_per_pass": recipe.optimisation.images_per_pass or "all",
     }
     write_engine(recipe.out / "engine.json", counted)
 

@@ -1,62 +1,132 @@
-"""The loss of one step, over the units of all ranks."""
+"""The loss of one step, over the units of all ranks, for every pretraining method."""
 
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
+from pipeline.models.methods import METHODS
 from pipeline.models.two_tower import TwoTowerOutput
 from pipeline.objectives.clip import clip_loss, matching
 from pipeline.objectives.multi_view import multi_view_loss
+from pipeline.objectives.siglip import siglip_loss
+from pipeline.objectives.supervised import weighted_cross_entropy
+from pipeline.precision import at_least_float32
 from pipeline.sections import Pretrain
 from pipeline.training.batch import Batch
+from pipeline.training.compare import alignment, uniformity
 from pipeline.training.gather import gather_labels, gather_rows
+from pipeline.training.self_supervised import self_supervised_loss
+from pipeline.training.teacher import Teacher
+
+
+class Objective(NamedTuple):
+    """What a method compares with, besides the two towers.
+
+    heads: networks on top of the pooled feature map, empty for the methods with text. positive_weight: of malignant
+    images, for supervised.
+    """
+
+    settings: Pretrain
+    heads: nn.ModuleDict
+    teacher: Teacher | None
+    positive_weight: float
 
 
 class StepLoss(NamedTuple):
-    """total is what is minimised; views is None where no breast of the step has both views.
+    """total is what is minimised; a part is None where a method or a step has no such term.
 
-    duplicate_rate: share of the units whose report another unit of the step has too.
+    duplicate_rate: share of the units whose report another unit of the step has too. alignment, uniformity: of what is
+    compared (compare.py).
     """
 
     total: Float[Tensor, ""]
-    image_text: Float[Tensor, ""]
+    image_text: Float[Tensor, ""] | None
     views: Float[Tensor, ""] | None
-    duplicate_rate: float
+    duplicate_rate: float | None
+    alignment: float | None
+    uniformity: float
 
 
-def step_loss(output: TwoTowerOutput, batch: Batch, settings: Pretrain) -> StepLoss:
-    """Image-text loss of eq. 2 plus, for mv_*, the view loss of eq. 3, equal weight.
+def step_loss(
+    output: TwoTowerOutput, batch: Batch, objective: Objective, targets: Float[Tensor, "view channel"] | None = None
+) -> StepLoss:
+    """The method's loss.
 
     negatives = gathered: over the units of all ranks, with gradient (method.md, `negatives across GPUs`); local: each
     rank by itself.
 
     Args:
-        output: Embeddings of the batch's images and distinct reports.
+        output: Embeddings of the batch's views and distinct reports.
         batch: On the device of output.
-        settings: method, negatives, positives.
+        objective: The method and what it needs.
+        targets: The teacher's pooled feature maps of the views, for byol and dino.
     """
+    method = objective.settings.method
+    if METHODS[method].text:
+        return _image_text_loss(output, batch, objective.settings)
+    if method == "supervised":
+        return _supervised_loss(output, batch, objective)
+    return _pair_loss(output, batch, objective, targets)
+
+
+def _image_text_loss(output: TwoTowerOutput, batch: Batch, settings: Pretrain) -> StepLoss:
+    """Image-text loss of eq. 2 (or SigLIP's) plus, for mv_*, the view loss of eq. 3, equal weight."""
     embedding = output.image.embedding
-    if embedding is None:
-        raise ValueError("the image tower gives no embedding; build it for a method")
+    if embedding is None or output.text is None or output.scales is None:
+        raise ValueError("the model gives no embedding of images and reports; build it for a method with text")
     parts = [embedding[batch.paired], output.text[batch.text]]
-    multi_view = settings.method.startswith("mv_")
+    multi_view = METHODS[settings.method].breasts
     if multi_view:
-        parts += [embedding[batch.cc], embedding[batch.mlo]]
-    report, breast, both = batch.report, batch.breast, batch.both
-    rows = torch.cat(parts, dim=1)
-    if settings.negatives == "gathered":
-        rows = gather_rows(rows)
-        report, breast, both = (gather_labels(labels) for labels in (report, breast, both))
+        parts += [embedding[batch.first], embedding[batch.second]]
+    rows, report, breast, both = _gathered(settings, torch.cat(parts, dim=1), batch.report, batch.breast, batch.both)
     image, text, *views = rows.split(embedding.shape[1], dim=1)
     positives, excluded = _pairs(report, breast, settings)
-    image_text = clip_loss(image, text, output.temperatures[0], positives, excluded)
+    if settings.method == "siglip":
+        image_text = siglip_loss(image, text, output.scales[0], output.scales[2], positives, excluded)
+    else:
+        image_text = clip_loss(image, text, output.scales[0], positives, excluded)
     between_views = None
     if multi_view and bool(both.any()):
-        between_views = multi_view_loss(views[0][both], views[1][both], output.temperatures[1])
+        between_views = multi_view_loss(views[0][both], views[1][both], output.scales[1])
     total = image_text if between_views is None else image_text + between_views
-    return StepLoss(total, image_text, between_views, _duplicate_rate(report))
+    return StepLoss(
+        total, image_text, between_views, _duplicate_rate(report), alignment(image, text), uniformity(image)
+    )
+
+
+def _supervised_loss(output: TwoTowerOutput, batch: Batch, objective: Objective) -> StepLoss:
+    """Weighted cross-entropy of a linear head on the pooled feature map."""
+    rows, label = _gathered(objective.settings, output.image.backbone[batch.paired], batch.label)
+    logits = objective.heads["classifier"](at_least_float32(rows))[:, 0]
+    total = weighted_cross_entropy(logits, label == 1, ~label.isnan(), objective.positive_weight)
+    return StepLoss(total, None, None, None, None, uniformity(rows))
+
+
+def _pair_loss(
+    output: TwoTowerOutput, batch: Batch, objective: Objective, targets: Float[Tensor, "view channel"] | None
+) -> StepLoss:
+    """Self-supervised loss between two augmentations of each image.
+
+    The heads run on the rows of all ranks: their BatchNorm sees the whole step, on one rank as on eight.
+    """
+    backbone = output.image.backbone
+    width = backbone.shape[1]
+    parts = [backbone[batch.first], backbone[batch.second]]
+    if targets is not None:
+        parts += [targets[batch.first], targets[batch.second]]
+    (rows,) = _gathered(objective.settings, torch.cat(parts, dim=1))
+    first, second, *followed = at_least_float32(rows).split(width, dim=1)
+    total = self_supervised_loss(objective.settings.method, first, second, followed, objective.heads, objective.teacher)
+    return StepLoss(total, None, None, None, alignment(first, second), uniformity(first))
+
+
+def _gathered(settings: Pretrain, rows: Tensor, *labels: Tensor) -> list[Tensor]:
+    """Rows and labels of all ranks, or of this one where negatives are local."""
+    if settings.negatives == "local":
+        return [rows, *labels]
+    return [gather_rows(rows), *(gather_labels(label) for label in labels)]
 
 
 def _pairs(
@@ -64,11 +134,12 @@ def _pairs(
 ) -> tuple[Bool[Tensor, "unit unit"] | None, Bool[Tensor, "unit unit"] | None]:
     """Positives (equal reports, as an option) and pairs left out of the loss.
 
-    For clip* the two views of a breast may fall into one step; each is left out of the other's negatives, which is
-    what method.md (`samples`) asks for, without ordering the epoch by it. For mv_* a breast occurs once.
+    For units that are images the two views of a breast may fall into one step; each is left out of the other's
+    negatives, which is what method.md (`samples`) asks for, without ordering the epoch by it. For mv_* a breast occurs
+    once.
     """
     positives = matching(report, report) if settings.positives == "multi_positive" else None
-    if settings.method.startswith("mv_"):
+    if METHODS[settings.method].breasts:
         return positives, None
     other_view = matching(breast, breast) & ~torch.eye(len(breast), dtype=torch.bool, device=breast.device)
     return positives, other_view if positives is None else other_view & ~positives

@@ -3,20 +3,22 @@
 import math
 
 import torch
+from torch import nn
 
 from pipeline.models.two_tower import TwoTower
 from pipeline.sections import Optimisation
 
 
-def build_optimizer(model: TwoTower, optimisation: Optimisation) -> torch.optim.AdamW:
+def build_optimizer(model: TwoTower, heads: nn.Module, optimisation: Optimisation) -> torch.optim.AdamW:
     """AdamW over all parameters that learn (method.md, `optimisation`).
 
-    Weight decay acts on every one, as in the paper's plain AdamW, but not on the temperatures: it would pull them
-    towards 1. `fused`: one kernel per step instead of one per tensor.
+    Weight decay acts on every one, as in the paper's plain AdamW, but not on the temperatures and SigLIP's bias: it
+    would pull them towards 1 and 0. `fused`: one kernel per step instead of one per tensor.
     """
-    temperatures = [p for p in (model.log_temperatures,) if p is not None and p.requires_grad]
+    temperatures = [p for p in (model.log_temperatures, model.bias) if p is not None and p.requires_grad]
     kept = {id(parameter) for parameter in temperatures}
-    others = [p for p in model.parameters() if p.requires_grad and id(p) not in kept]
+    everything = [*model.parameters(), *heads.parameters()]
+    others = [p for p in everything if p.requires_grad and id(p) not in kept]
     groups = [{"params": others}] + ([{"params": temperatures, "weight_decay": 0.0}] if temperatures else [])
     return torch.optim.AdamW(groups, lr=optimisation.learning_rate, weight_decay=optimisation.weight_decay, fused=True)
 

@@ -11,20 +11,37 @@ Value = float | int | None
 
 
 class HistoryRow(NamedTuple):
-    """One step. Losses in nats; loss_views is None without view pairs; temperature is that of image-text."""
+    """One step. Losses in nats; None where the method or the step has no such term.
+
+    temperature: of image-text. duplicate_rate: share of the units whose report another unit of the step has too.
+    alignment, uniformity: of what is compared (compare.py).
+    """
 
     step: int
     epoch: int
     loss: float
-    loss_image_text: float
+    loss_image_text: float | None
     loss_views: float | None
     learning_rate: float
-    temperature: float
-    duplicate_rate: float
+    temperature: float | None
+    duplicate_rate: float | None
+    alignment: float | None
+    uniformity: float
+
+
+class LiveRow(NamedTuple):
+    """What one step cost on the first rank; beside the curve while it runs, in no result.
+
+    images_per_s: of all ranks, in this step. data_wait_s: waited for decoded images. memory_gb: highest so far.
+    """
+
+    images_per_s: float
+    data_wait_s: float
+    memory_gb: float
 
 
 class ValidationRow(NamedTuple):
-    """One epoch: share of the n validation images whose own report is the closest."""
+    """One epoch: share of the n validation images whose own report is the closest (methods with text)."""
 
     epoch: int
     recall_at_1: float

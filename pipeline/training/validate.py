@@ -11,8 +11,9 @@ from torch import Tensor
 from pipeline.metrics.retrieval import recall_at
 from pipeline.models.text_tower import pad_states
 from pipeline.models.two_tower import TwoTower
-from pipeline.training.batch import ImageReader, ahead
 from pipeline.training.dataset import PairedImages
+from pipeline.training.order import row_groups
+from pipeline.training.reader import ImageReader, ahead
 
 # Rows of the similarity matrix held at once: 1024 x 100,000 reports are 0.4 GB.
 _CHUNK = 1024
@@ -50,7 +51,8 @@ def validate(
     model.eval()
     with torch.inference_mode(), accelerator.autocast():
         text = _embed_reports(model, pairs, batch, text_tokens, accelerator.device)
-        rows = np.arange(len(pairs.images))[accelerator.process_index :: accelerator.num_processes]
+        order = np.argsort(row_groups(pairs.images), kind="stable")  # each row group is read once, by one rank
+        rows = np.array_split(order, accelerator.num_processes)[accelerator.process_index]
         cuts = [rows[start : start + batch] for start in range(0, len(rows), batch)]
         parts = [
             model.image(images.unsqueeze(1).to(accelerator.device)).embedding

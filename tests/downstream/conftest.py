@@ -119,7 +119,7 @@ def _write_model(folder: Path, method: str = "mv_clip_tr", size_px: int = 64) ->
         tr=Tr(tokens=4, blocks=1, heads=4, mlp=32) if trained else None,
         text_width=6 if trained else None,
         text_tokens=12 if trained else None,
-        temperatures=Temperatures(image_text=0.07, views=0.1, learnable=False) if trained else None,
+        temperatures=Temperatures(image_text=0.07, views=0.1, learnable=False, bias=None) if trained else None,
     )
     torch.manual_seed(0)
     save_model(build_model(config), config, folder)

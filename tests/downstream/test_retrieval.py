@@ -92,12 +92,15 @@ def test_views_of_breasts_that_have_both() -> None:
             ("cL", "CC", EAST),
         ]
     )
-    found = view_retrieval(table, 0, 100)
+    found = view_retrieval(table, "embedding", 0, 100)
     assert (found["queries"], found["gallery"], found["recall_at_1"]) == (2, 2, 1.0)
     table["embedding"] = table["embedding"].map(lambda e: -e if e[1] > 0.9 else e)  # b's CC now lies far from its MLO
-    assert view_retrieval(table, 0, 100)["recall_at_1"] == 0.5
+    assert view_retrieval(table, "embedding", 0, 100)["recall_at_1"] == 0.5
+    far = table.rename(columns={"embedding": "backbone"})
+    far["backbone"] = [length * row for length, row in enumerate(far["backbone"], 1)]  # cosines do not see lengths
+    assert view_retrieval(far, "backbone", 0, 100)["recall_at_1"] == 0.5
     with pytest.raises(ValueError, match="both views"):
-        view_retrieval(table[4:], 0, 100)
+        view_retrieval(table[4:], "embedding", 0, 100)
 
 
 def test_the_interval_resamples_patients() -> None:
@@ -113,9 +116,11 @@ def test_the_interval_resamples_patients() -> None:
 
 
 def test_json_is_of_the_test_split_and_the_same_twice(
-    tmp_path: Path, write_archive: WriteArchive, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, write_archive: WriteArchive, write_model: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truth = write_archive(tmp_path / "small", patients=60)
+    write_model(tmp_path / "model")
+    write_model(tmp_path / "no_text", method="none")
     (tmp_path / "all").mkdir()
     (tmp_path / "small" / "features").rename(tmp_path / "all" / "small")
     breasts = truth.drop_duplicates("breast_id")
@@ -126,7 +131,7 @@ def test_json_is_of_the_test_split_and_the_same_twice(
     monkeypatch.setattr(retrieval, "read_keys", lambda _: keys)
     monkeypatch.setattr(retrieval, "embed_reports", lambda *_: reports)
     for out in ("one", "two"):
-        retrieve(tmp_path / "all", tmp_path, tmp_path, ["small"], 1, 100, tmp_path / out)
+        retrieve(tmp_path / "all", tmp_path, tmp_path / "model", ["small"], 1, 100, tmp_path / out)
     one, two = ((tmp_path / out / "retrieval.json").read_bytes() for out in ("one", "two"))
     assert one == two
     found = json.loads(one)["small"]
@@ -134,3 +139,5 @@ def test_json_is_of_the_test_split_and_the_same_twice(
     test = truth[truth["split"] == "test"]
     assert found["image_to_text"]["queries"] == len(test)
     assert found["cc_to_mlo"]["queries"] == found["cc_to_mlo"]["gallery"] == test["breast_id"].nunique()
+    retrieve(tmp_path / "all", tmp_path, tmp_path / "no_text", ["small"], 1, 100, tmp_path / "views")
+    assert set(json.loads((tmp_path / "views/retrieval.json").read_text())["small"]) == {"cc_to_mlo"}

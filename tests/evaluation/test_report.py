@@ -1,5 +1,6 @@
 """The page is self-contained, complete and leaks nothing; files are the same from run to run."""
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -10,6 +11,8 @@ from pipeline.evaluation.html_parts import gain, statistic
 from pipeline.evaluation.report import SECTIONS, evaluate
 from pipeline.evaluation.samples import sample_breasts
 from pipeline.evaluation.summary import print_summary
+from pipeline.training.record import HistoryRow
+from tests.evaluation.fake_project import write_project
 
 
 class Page(HTMLParser):
@@ -118,6 +121,24 @@ def test_a_run_without_binary_tasks_still_has_its_report(evaluated, tmp_path) ->
     run = evaluated.run.model_copy(update={"tasks": tasks})
     evaluate(evaluated.inputs, run, tmp_path / "metrics.json", tmp_path / "report", tmp_path / "plots")
     assert "Like table 1" not in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_a_method_without_text_has_its_report(evaluated, tmp_path) -> None:
+    """No zero-shot scores, no image-report retrieval, no validation; method none has no curve either."""
+    inputs = write_project(tmp_path / "project", evaluated.run)
+    root = tmp_path / "project"
+    (root / "models/pretrained/history.csv").write_text(",".join(HistoryRow._fields) + "\n")
+    (root / "models/pretrained/validation.csv").write_text("epoch,recall_at_1,n\n")
+    (root / "results/predictions/zero_shot/predictions.parquet").unlink()
+    retrieval = root / "results/retrieval/retrieval.json"
+    found = json.loads(retrieval.read_text())
+    retrieval.write_text(json.dumps({name: {"cc_to_mlo": each["cc_to_mlo"]} for name, each in found.items()}))
+    pretrain = evaluated.run.pretrain.model_copy(update={"method": "none"})
+    run = evaluated.run.model_copy(update={"pretrain": pretrain})
+    evaluate(inputs, run, tmp_path / "metrics.json", tmp_path / "report", tmp_path / "plots")
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["pretrain"] == {"steps": 0, "final_loss": None, "validation_recall_at_1": None}
+    assert "No pretraining" in (tmp_path / "report" / "report.html").read_text()
 
 
 def test_the_summary_prints_every_task_and_section(evaluated, capsys: pytest.CaptureFixture[str]) -> None:

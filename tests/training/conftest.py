@@ -12,7 +12,8 @@ import torch
 
 from pipeline.models.initial import write_initial
 from pipeline.sections import Augment, Compute, Encoder, Model, Optimisation, Pretrain, Tr
-from pipeline.tables import SHARD, TEXT_KEYS, TEXT_STATES, write_table
+from pipeline.shards.labels import write_labels
+from pipeline.tables import COHORT, SHARD, TEXT_KEYS, TEXT_STATES, write_table
 
 SIZE_PX = 32
 TEXT_WIDTH, TEXT_TOKENS, REPORTS = 6, 8, 7
@@ -39,6 +40,10 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     first = shard["breast_id"] < "b012"
     write_table(shard[first], folder / "shards/screening/shard-000.parquet", SHARD, row_group_size=8)
     write_table(shard[~first], folder / "shards/screening/shard-001.parquet", SHARD, row_group_size=8)
+    malignant = shard["breast_id"].map(lambda breast: None if breast == "b004" else breast < "b008")
+    rows = shard.reindex(columns=COHORT.names).assign(cohort="screening", malignant=malignant)
+    write_table(rows, folder / "cohort/images.parquet", COHORT)
+    write_labels(folder / "cohort", folder / "shards/screening", ("train", "validation"))
     keys = shard.drop_duplicates("breast_id")[["breast_id", "patient_id", "split"]]
     keys = keys.assign(report_id=[f"r{number % REPORTS}" for number in range(22)])
     keys["prompt_id"] = keys["report_id"].replace({"r3": "r0"})  # two wordings of the same facts
@@ -100,13 +105,18 @@ def pretrain_arguments(
         "temperature_views": 0.1,
         "learnable_temperature": True,
         "clip_norm": 1.0,
+        "images_per_pass": None,
+        "activation_checkpointing": False,
+        "compile": False,
         "checkpoint_steps": 2,
+        "keep_checkpoints": 2,
         "epochs": {"default": 2},
         "batch": {"default": {method: batch}},
     }
     for section in (settings, optimisation):
         section.update({key: value for key, value in changed.items() if key in section})
     return {
+        "live": None,
         "encoder": ENCODER,
         "seed": 3,
         "settings": Pretrain.model_validate(settings),

@@ -114,3 +114,13 @@ def test_grey_values_stay_in_range():
     found = augment(images(), torch.arange(3), settings(**PAPER), seed=0, epoch=0)
     assert found.shape == (3, 1, 40, 24)
     assert 0 <= float(found.min()) and float(found.max()) <= 255 + 1e-3
+
+
+def test_a_second_copy_is_another_draw_and_the_first_is_what_it_was():
+    images = torch.randint(0, 256, (1, 64, 48), dtype=torch.uint8).expand(2, -1, -1)
+    keys = torch.tensor([5, 5])
+    plain = augment(images, keys, settings(rotation_deg=20.0), 3, 1)
+    torch.testing.assert_close(plain[0], plain[1], rtol=0, atol=0)
+    both = augment(images, keys, settings(rotation_deg=20.0), 3, 1, torch.tensor([0, 1]))
+    torch.testing.assert_close(both[0], plain[0], rtol=0, atol=0)
+    assert (both[1] - plain[0]).abs().mean() > 5

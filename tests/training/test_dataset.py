@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.tables import SHARD, TEXT_KEYS, TEXT_STATES, read_table, write_table
-from pipeline.training.dataset import read_pairs, shuffle_reports
+from pipeline.training.dataset import label_images, read_pairs, shuffle_reports
 
 
 def test_every_image_meets_the_report_of_its_breast(inputs: Path):
@@ -82,3 +82,22 @@ def test_missing_reports_are_named(inputs: Path, tmp_path: Path):
     write_table(states[states["report_id"] != "r2"], tmp_path / "b/states.parquet", TEXT_STATES)
     with pytest.raises(InputError, match="no states for report r2"):
         read_pairs(inputs / "shards", tmp_path / "b", ["screening"], "train")
+
+
+def test_labels_keep_the_images_whose_malignancy_is_known(inputs: Path):
+    pairs = read_pairs(inputs / "shards", None, ["screening"], "train")
+    assert pairs.states == []
+    assert np.isnan(pairs.label).all()
+    found = label_images(pairs, inputs / "shards", ["screening"])
+    assert "b004" in set(pairs.images["breast_id"])
+    assert "b004" not in set(found.images["breast_id"])
+    assert len(found.images) == len(found.label) == len(found.breast) == len(pairs.images) - 2
+    assert dict(zip(found.images["breast_id"], found.label, strict=True))["b002"] == 1
+    assert found.label.tolist() == [float(breast < "b008") for breast in found.images["breast_id"]]
+    assert found.images.index.tolist() == list(range(len(found.images)))
+
+
+def test_labels_of_one_kind_alone_are_refused(inputs: Path):
+    pairs = read_pairs(inputs / "shards", None, ["screening"], "validation")
+    with pytest.raises(InputError, match="found 0 malignant among 8 with a known label"):
+        label_images(pairs, inputs / "shards", ["screening"])

@@ -17,9 +17,10 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.errors import InputError
+from pipeline.models.methods import METHODS
 from pipeline.models.two_tower import load_model
 from pipeline.sections import Compute
-from pipeline.training import loop
+from pipeline.training import live
 from pipeline.training.loop import pretrain
 from pipeline.training.record import HistoryRow
 
@@ -41,8 +42,10 @@ def column(out: Path, name: str) -> np.ndarray:
     return np.array([float(row[name]) for row in history(out)])
 
 
-@pytest.mark.parametrize("method", ["mv_clip_tr", "mv_clip", "clip_tr", "clip"])
-def test_every_method_runs_and_its_model_loads(method: str, inputs: Path, tmp_path: Path, arguments: Arguments):
+@pytest.mark.parametrize("method", [method for method, traits in METHODS.items() if traits.text])
+def test_every_method_with_text_runs_and_its_model_loads(
+    method: str, inputs: Path, tmp_path: Path, arguments: Arguments
+):
     out = run(inputs, tmp_path / "out", arguments(method))
     model, config = load_model(out)
     assert config.method == method
@@ -55,12 +58,38 @@ def test_every_method_runs_and_its_model_loads(method: str, inputs: Path, tmp_pa
     assert [int(row["step"]) for row in rows] == list(range(1, 2 * -(-units // 4) + 1))
     assert all(bool(row["loss_views"]) == method.startswith("mv_") for row in rows)
     engine = json.loads((out / "engine.json").read_text())
-    images = {"mv_": 2 * 35, "cli": 2 * 36}[method[:3]]
+    images = 2 * 35 if method.startswith("mv_") else 2 * 36
     assert (engine["images_read"], engine["shards"], engine["steps"]) == (images, 2, len(rows))
     assert engine["optimizer"] == "AdamW"
     validation = list(csv.DictReader((out / "validation.csv").open()))
     assert [(row["epoch"], row["n"]) for row in validation] == [("1", "8"), ("2", "8")]
     assert all(0 <= float(row["recall_at_1"]) <= 1 for row in validation)
+
+
+@pytest.mark.parametrize("method", ["supervised", "simclr", "swav", "dino", "byol"])
+def test_every_method_without_text_runs_and_its_encoder_loads(
+    method: str, inputs: Path, tmp_path: Path, arguments: Arguments
+):
+    out = run(inputs, tmp_path / "out", arguments(method))
+    model, config = load_model(out)
+    assert (config.method, config.text_width, config.temperatures) == (method, None, None)
+    assert model(torch.zeros(1, 1, 32, 32)).image.embedding is None
+    before, after = (load_file(folder / "model.safetensors") for folder in (inputs / "initial", out))
+    assert set(after) == set(before)
+    learned = [name for name in before if name.endswith("weight")]
+    assert all(not torch.equal(after[name], before[name]) for name in learned)
+    rows = history(out)
+    assert len(rows) == 2 * -(-(33 if method == "supervised" else 36) // 4)
+    assert all(np.isfinite(float(row["loss"])) and row["temperature"] == row["duplicate_rate"] == "" for row in rows)
+    assert all(bool(row["alignment"]) == (method != "supervised") for row in rows)
+    assert (out / "validation.csv").read_text() == "epoch,recall_at_1,n\n"
+
+
+def test_no_pretraining_keeps_the_encoder(inputs: Path, tmp_path: Path, arguments: Arguments):
+    out = run(inputs, tmp_path / "out", arguments("none"))
+    for name in ("model.safetensors", "config.json"):
+        assert (out / name).read_bytes() == (inputs / "initial" / name).read_bytes()
+    assert history(out) == []
 
 
 def test_it_learns_and_the_temperature_moves(inputs: Path, tmp_path: Path, arguments: Arguments):
@@ -127,7 +156,7 @@ def kill_at_step(inputs: Path, out: Path, scratch: Path, step: int) -> None:
     command = [sys.executable, "-c", SCRIPT, str(inputs), str(out)]
     process = subprocess.Popen(command, env={**os.environ, "PIPELINE_SCRATCH": str(scratch)})
     deadline = time.monotonic() + PATIENCE_S
-    while not any(len(f.read_text().splitlines()) > step for f in scratch.glob("pretrain/*/history.csv")):
+    while not any(len(f.read_text().splitlines()) > step for f in scratch.glob("pretrain/*/live.csv")):
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.002)
@@ -152,11 +181,11 @@ def test_a_killed_run_ends_with_the_same_bits(
 def test_sigterm_saves_and_ends(
     inputs: Path, tmp_path: Path, arguments: Arguments, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def terminate_at_step_3(path: Path, row: HistoryRow) -> None:
-        if row.step == 3:
+    def terminate_at_step_3(path: Path, row: list[float]) -> None:
+        if row[0] == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(loop, "append_row", terminate_at_step_3)
+    monkeypatch.setattr(live, "append_row", terminate_at_step_3)
     with pytest.raises(SystemExit) as ended:
         run(inputs, tmp_path / "out", arguments())
     assert ended.value.code == 143

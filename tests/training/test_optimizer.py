@@ -1,6 +1,7 @@
 """The learning rate over a run, and what weight decay touches."""
 
 import pytest
+import torch
 
 from pipeline.models.two_tower import ModelConfig, Temperatures, build_model
 from pipeline.sections import Optimisation
@@ -20,7 +21,7 @@ def test_without_warmup_it_starts_at_the_peak():
 
 @pytest.mark.parametrize("learnable", [True, False])
 def test_weight_decay_spares_the_temperatures(learnable: bool):
-    temperatures = Temperatures(image_text=0.07, views=0.1, learnable=learnable)
+    temperatures = Temperatures(image_text=0.07, views=0.1, learnable=learnable, bias=None)
     config = ModelConfig(
         encoder="resnet10t", encoder_weights="random", height_px=32, width_px=32, method="clip", tr=None, text_width=4,
         text_tokens=4, temperatures=temperatures,
@@ -28,9 +29,11 @@ def test_weight_decay_spares_the_temperatures(learnable: bool):
     model = build_model(config)
     optimisation = Optimisation(
         learning_rate=1e-3, weight_decay=1e-4, warmup_epochs=1.0, temperature_image_text=0.07, temperature_views=0.1,
-        learnable_temperature=learnable, clip_norm=1.0, checkpoint_steps=1, epochs={"default": 1}, batch={},
+        learnable_temperature=learnable, clip_norm=1.0, images_per_pass=None,
+        activation_checkpointing=False, compile=False, checkpoint_steps=1, keep_checkpoints=2, epochs={"default": 1},
+        batch={},
     )  # fmt: skip
-    groups = build_optimizer(model, optimisation).param_groups
+    groups = build_optimizer(model, torch.nn.Linear(2, 3), optimisation).param_groups
     assert [group["weight_decay"] for group in groups] == ([1e-4, 0.0] if learnable else [1e-4])
-    assert sum(len(group["params"]) for group in groups) == sum(p.requires_grad for p in model.parameters())
+    assert sum(len(group["params"]) for group in groups) == 2 + sum(p.requires_grad for p in model.parameters())
     assert any(p is model.log_temperatures for group in groups for p in group["params"]) is learnable

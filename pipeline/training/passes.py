@@ -1,0 +1,161 @@
+"""Forwards and backwards through both towers: the whole batch at once, or in parts with the gradient of the whole."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pipeline.errors import InputError
+from pipeline.models.image_tower import ImageOutput
+from pipeline.models.two_tower import TwoTowerOutput
+from pipeline.training.batch import Batch
+from pipeline.training.loss import StepLoss, step_loss
+from pipeline.training.run import Training
+
+Views = Float[Tensor, "view 1 height width"]
+
+
+def backward_pass(training: Training, views: Views, batch: Batch) -> StepLoss:
+    """Adds the gradient of the step's loss to the parameters.
+
+    Raises:
+        InputError: the memory does not suffice.
+    """
+    most = training.recipe.optimisation.images_per_pass or len(views)
+    with _memory_explained(training, views):
+        targets = None
+        if training.objective.teacher is not None:
+            with training.accelerator.autocast():
+                targets = training.objective.teacher.embed(views, most)
+        if len(views) <= most:
+            return _at_once(training, views, batch, targets)
+        return _in_parts(training, views, batch, targets, most)
+
+
+def _at_once(training: Training, views: Views, batch: Batch, targets: Tensor | None) -> StepLoss:
+    """One pass over all views."""
+    _draw_alike(training, 0)
+    output = training.model(views, *_text(training, batch))
+    loss = step_loss(output, batch, training.objective, targets)
+    training.accelerator.backward(loss.total)
+    _average_heads(training)
+    return loss
+
+
+def _in_parts(training: Training, views: Views, batch: Batch, targets: Tensor | None, most: int) -> StepLoss:
+    """The same loss and gradient while only `most` views are held in the encoder.
+
+    The loss L needs all embeddings e at once, but dL/dtheta = sum_k dL/de_k de_k/dtheta: so all parts are embedded
+    without gradient, L and dL/de are computed, and each part is embedded again to carry its dL/de_k back. Two forward
+    passes instead of one. Equal to one pass but for a BatchNorm that uses the statistics of what passes at once.
+    Source: Gao et al., Scaling deep contrastive learning batch size under memory limited setup, RepL4NLP 2021.
+    """
+    parts = views.split(most)
+    whole = _leaves(_embed_all(training, parts, batch))
+    loss = step_loss(whole, batch, training.objective, targets)
+    training.accelerator.backward(loss.total)
+    _average_heads(training)
+    rows = _compared(whole).grad
+    if rows is None:
+        raise ValueError("the loss does not depend on the images")
+    for number, (part, row_gradient) in enumerate(zip(parts, rows.split(most), strict=True)):
+        is_last = number == len(parts) - 1
+        _draw_alike(training, number)
+        with nullcontext() if is_last else training.accelerator.no_sync(training.model):
+            output = training.model(part, *(_text(training, batch) if is_last else ()))
+            carried = (_compared(output) * row_gradient).sum()
+            if is_last:
+                carried = carried + _carried_text(output, whole)
+            carried.backward()  # type: ignore[no-untyped-call]  # dL/de holds fp16's scale already
+    return loss
+
+
+def _embed_all(training: Training, parts: tuple[Tensor, ...], batch: Batch) -> TwoTowerOutput:
+    """All embeddings, without gradient; running statistics are left to the way back."""
+    outputs = []
+    with torch.no_grad(), _buffers_kept(training.tower), training.accelerator.autocast():
+        for number, part in enumerate(parts):
+            _draw_alike(training, number)
+            is_last = number == len(parts) - 1
+            outputs.append(training.tower(part, *(_text(training, batch) if is_last else ())))
+    backbone = torch.cat([output.image.backbone for output in outputs])
+    embeddings = [output.image.embedding for output in outputs]
+    embedding = torch.cat([rows for rows in embeddings if rows is not None]) if embeddings[0] is not None else None
+    return TwoTowerOutput(ImageOutput(backbone, embedding), outputs[-1].text, outputs[-1].scales)
+
+
+def _leaves(output: TwoTowerOutput) -> TwoTowerOutput:
+    """The same values, each collecting its gradient."""
+    backbone, embedding, text, scales = (
+        None if value is None else value.detach().requires_grad_()
+        for value in (output.image.backbone, output.image.embedding, output.text, output.scales)
+    )
+    return TwoTowerOutput(ImageOutput(backbone, embedding), text, scales)  # type: ignore[arg-type]  # backbone is there
+
+
+def _compared(output: TwoTowerOutput) -> Tensor:
+    """What the loss takes of the images: the embedding, or the pooled feature map of a method without text."""
+    return output.image.backbone if output.image.embedding is None else output.image.embedding
+
+
+def _carried_text(output: TwoTowerOutput, whole: TwoTowerOutput) -> Tensor | float:
+    """The text's and the temperatures' part of what carries the gradient back."""
+    total: Tensor | float = 0.0
+    for again, leaf in ((output.text, whole.text), (output.scales, whole.scales)):
+        if again is not None and leaf is not None and leaf.grad is not None and again.requires_grad:
+            total = total + (again * leaf.grad).sum()
+    return total
+
+
+def _text(training: Training, batch: Batch) -> tuple[Tensor, ...]:
+    """What the text tower takes, nothing for a method without text."""
+    return (batch.states, batch.mask) if training.recipe.traits.text else ()
+
+
+def _draw_alike(training: Training, part: int) -> None:
+    """Seeds what networks draw (dropout): a part draws the same both times, and so does a resumed run."""
+    words = [training.recipe.seed, training.done.steps, training.accelerator.process_index, part]
+    torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
+
+
+def _average_heads(training: Training) -> None:
+    """Mean over ranks of the heads' gradients: they stand outside the wrapper that averages the towers'."""
+    if training.accelerator.num_processes == 1:
+        return
+    for parameter in training.objective.heads.parameters():
+        if parameter.grad is not None:
+            parameter.grad = training.accelerator.reduce(parameter.grad, reduction="mean")
+
+
+@contextmanager
+def _buffers_kept(module: nn.Module) -> Iterator[None]:
+    """Puts the running statistics back."""
+    kept = [buffer.clone() for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(module.buffers(), kept, strict=True):
+            buffer.copy_(value)
+
+
+@contextmanager
+def _memory_explained(training: Training, views: Views) -> Iterator[None]:
+    """Says what to change where the memory does not suffice."""
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; on a CPU it is told by its words alone
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        height, width = views.shape[2:]
+        optimisation = training.recipe.optimisation
+        raise InputError(
+            f"pretrain: out of memory at step {training.done.steps + 1}: {len(views)} images of {height} x {width} px"
+            f" on {training.accelerator.device} (batch {training.batch}, images_per_pass"
+            f" {optimisation.images_per_pass}, activation_checkpointing {optimisation.activation_checkpointing});"
+            " lower optimisation.images_per_pass (the same result in more passes), set"
+            " optimisation.activation_checkpointing to true (the same result, about a third slower), or lower"
+            " optimisation.batch (another result)"
+        ) from error
