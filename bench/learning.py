@@ -45,7 +45,7 @@ def pretrain_arm(params: Params, seed: int, shuffled: bool, folder: Path) -> Pat
         optimisation=profile.optimisation,
         augment=profile.augment,
         compute=profile.compute,
-        text_tokens=profile.text.max_tokens,
+        text_model=profile.text,
     )
     return folder / "model"
 

@@ -13,9 +13,9 @@ Label = Literal["mass", "calcification", "malignant", "density", "birads"]
 ANNOTATION_KEYS = ("age_band", "views", "implant", "vendor", "density", "mass", "calcification", "birads")
 # What each one compares: pipeline/models/methods.py.
 Method = Literal[
-    "mv_clip_tr", "mv_clip", "clip_tr", "clip", "siglip", "supervised", "simclr", "swav", "dino", "byol", "none"
+    "mv_clip_tr", "mv_clip", "clip_tr", "clip", "siglip", "mama", "supervised", "simclr", "swav", "dino", "byol", "none"
 ]
-WITH_TEXT = ("mv_clip_tr", "mv_clip", "clip_tr", "clip", "siglip")
+WITH_TEXT = ("mv_clip_tr", "mv_clip", "clip_tr", "clip", "siglip", "mama")
 Adapter = Literal["table", "vindr", "rsna", "embed", "cbis_ddsm", "cmmd", "inbreast"]
 # What can be wrong with an archive (pipeline/cohorts/problems.py says what becomes of each record).
 ProblemKind = Literal[
@@ -299,7 +299,7 @@ class Llm(Section):
 
 
 class Text(Section):
-    """The frozen text encoder; `max_tokens` is also the width of the text tower's input."""
+    """The text encoder, frozen but for mama; `max_tokens` is also the width of the text tower's input."""
 
     model: str
     revision: str | None

@@ -23,7 +23,7 @@ def main(shards: str, text: str, initial: str, out: str, live: str) -> None:
         optimisation=profile.optimisation,
         augment=profile.augment,
         compute=profile.compute,
-        text_tokens=profile.text.max_tokens,
+        text_model=profile.text,
     )
 
 

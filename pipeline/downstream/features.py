@@ -43,7 +43,7 @@ def embed(shards: Path, model_folder: Path, out: Path, batch: dict[str, int], co
     with torch.inference_mode(), autocast(device, compute):
         for ids, images in iterate(shards, SPLITS, by_encoder(batch, config.encoder)):
             output = model.image(torch.from_numpy(images)[:, None].to(device))
-            backbone, embedding = (_vectors(vectors, len(ids)) for vectors in output)
+            backbone, embedding = (_vectors(vectors, len(ids)) for vectors in (output.backbone, output.embedding))
             parts.append(ids[IDS].assign(backbone=backbone, embedding=embedding))
     features = pd.concat(parts).sort_values("image_id", ignore_index=True)
     write_table(features, out / "features.parquet", FEATURES)

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping, Sequence
 
+from pipeline.reports.captions import MASKED, caption
 from pipeline.reports.prompt import KEYS, Facts
 from pipeline.reports.template import write_template
 
@@ -49,6 +50,33 @@ def prompt_methods(keys: Sequence[str]) -> dict[str, Ensembles]:
     return {"zero_shot": own, "zero_shot_mammo_clip": MAMMO_CLIP}
 
 
+def caption_methods() -> dict[str, Ensembles]:
+    """As `prompt_methods`, for a model that met captions: whole captions that differ in one fact."""
+    own = {label: {grade: _captions(label, grade) for grade in grades} for label, grades in GRADES.items()}
+    return {"zero_shot": own, "zero_shot_mammo_clip": MAMMO_CLIP}
+
+
+def _captions(label: str, grade: int) -> list[str]:
+    """Captions that tell what is seen and nothing of patient and image, as half of those in training.
+
+    Caption k of one grade and of another differ in the label's fact alone.
+    """
+    captions = []
+    for number in range(PROMPTS):
+        row = {"age_years": None, "laterality": None, "view": None, **_drawn_facts(label, grade, number)}
+        captions.append(" ".join(caption(row, MASKED)))
+    return list(dict.fromkeys(captions))
+
+
+def _drawn_facts(label: str, grade: int, number: int) -> dict[str, str | bool | int]:
+    """The label's fact, and others drawn from number."""
+    rng = random.Random(f"{label}-{number}")  # noqa: S311 -- wording, not secrets
+    drawn = {key: rng.choice(values) for key, values in ELSE.items()}
+    said = GRADES[label][grade]
+    key, value = said[number % len(said)]
+    return {**drawn, key: value}
+
+
 def _reports(label: str, grade: int, keys: Sequence[str]) -> list[str]:
     """Whole reports in the template's words: a prompt that leaves out what reports tell lies far from all of them.
 
@@ -57,11 +85,8 @@ def _reports(label: str, grade: int, keys: Sequence[str]) -> list[str]:
     """
     reports = []
     for number in range(PROMPTS):
-        rng = random.Random(f"{label}-{number}")  # noqa: S311 -- wording, not secrets
-        drawn = {key: rng.choice(values) for key, values in ELSE.items()}
-        said = GRADES[label][grade]
-        key, value = said[number % len(said)]
-        known = {"laterality": "L", **drawn, key: value}
+        known = {"laterality": "L", **_drawn_facts(label, grade, number)}
+        key = GRADES[label][grade][number % len(GRADES[label][grade])][0]
         told: Facts = {name: known[name] for name in KEYS if name in known and name in {*keys, key, "laterality"}}
         reports.append(write_template(told, str(number)).replace(" left ", " {side} "))
     return list(dict.fromkeys(reports))

@@ -31,7 +31,8 @@ def retrieve(
 ) -> None:
     """Writes out/retrieval.json: {cohort: {image_to_text, text_to_image, cc_to_mlo}}, see retrieval_result.
 
-    A model that met no text in pretraining has cc_to_mlo alone, by its pooled feature maps.
+    A model that met no text in pretraining has cc_to_mlo alone, by its pooled feature maps. So has one that met
+    captions (mama), by its embeddings: the states of the reports are not those of its own text encoder.
 
     Args:
         features: Folder of the pretrained encoder's features, one folder per cohort.
@@ -43,12 +44,13 @@ def retrieve(
         out: Folder to write to.
     """
     keys = read_keys(text)
-    reports = embed_reports(model_folder, text) if METHODS[read_config(model_folder).method].text else None
+    traits = METHODS[read_config(model_folder).method]
+    reports = embed_reports(model_folder, text) if traits.text and not traits.captions else None
     results = {}
     for cohort in cohorts:
         images = read_features(features / cohort)
         images = images[images["split"] == "test"]
-        found = {"cc_to_mlo": view_retrieval(images, "backbone" if reports is None else "embedding", seed, bootstrap)}
+        found = {"cc_to_mlo": view_retrieval(images, "embedding" if traits.text else "backbone", seed, bootstrap)}
         if reports is not None:
             found |= image_text_retrieval(images, keys, reports, seed, bootstrap)
         results[cohort] = found

@@ -12,11 +12,11 @@ from scipy.special import softmax
 from pipeline.downstream.feature_table import feature_matrix, read_features
 from pipeline.downstream.labels import expected_grade
 from pipeline.downstream.predictions import Origin, prediction_rows, write_predictions
-from pipeline.downstream.prompts import prompt_methods
+from pipeline.downstream.prompts import caption_methods, prompt_methods
 from pipeline.models.methods import METHODS
 from pipeline.models.text_encoder import load_text_encoder
 from pipeline.models.text_tower import pad_states
-from pipeline.models.two_tower import load_model, read_config
+from pipeline.models.two_tower import TwoTower, load_model, read_config
 from pipeline.sections import Task, Text
 
 SIDES = {"L": "left", "R": "right"}
@@ -35,7 +35,8 @@ def zero_shot(
 ) -> None:
     """Writes out/predictions.parquet: scores of the test images of each task, one method per set of prompts.
 
-    Of a model that met no text in pretraining (supervised, self-supervised, none) the file has no row.
+    Of a model that met no text in pretraining (supervised, self-supervised, none) the file has no row. One that met
+    captions (mama) gets captions as prompts, by the text encoder that it holds.
 
     Args:
         features: Folder of the pretrained encoder's features, one folder per cohort.
@@ -43,14 +44,15 @@ def zero_shot(
         tasks: Every task by name.
         names: Which of them to score.
         keys: What the reports of pretraining speak of (the annotation subset C).
-        text: The frozen text encoder.
+        text: The frozen text encoder, for all but mama.
         out: Folder to write to.
     """
-    if not METHODS[read_config(model_folder).method].text:
+    traits = METHODS[read_config(model_folder).method]
+    if not traits.text:
         write_predictions([], out)
         return
     embed, temperature = _text_side(model_folder, text)
-    methods = prompt_methods(keys)
+    methods = caption_methods() if traits.captions else prompt_methods(keys)
     parts = []
     for name in names:
         images = read_features(features / tasks[name].cohort)
@@ -109,7 +111,9 @@ def prompt_scores(
 
 
 def _text_side(model_folder: Path, text: Text) -> tuple[Embed, float]:
-    """The frozen encoder followed by the model's text tower, and the temperature of image and text.
+    """What embeds sentences, and the temperature of image and text.
+
+    The model's text tower behind its own text encoder, or else behind the frozen one.
 
     Raises:
         ValueError: the model has no text tower.
@@ -118,6 +122,9 @@ def _text_side(model_folder: Path, text: Text) -> tuple[Embed, float]:
     tower, length = model.text, config.text_tokens
     if tower is None or length is None or model.log_temperatures is None:
         raise ValueError(f"{model_folder}: no text tower; zero-shot needs the pretrained model")
+    temperature = float(model.log_temperatures[0].exp())
+    if model.language is not None:
+        return _embed_by(model), temperature
     encoder = load_text_encoder(text)
 
     def embed(sentences: list[str]) -> Float32[np.ndarray, "sentence channel"]:
@@ -125,4 +132,16 @@ def _text_side(model_folder: Path, text: Text) -> tuple[Embed, float]:
             embeddings: np.ndarray = tower(*pad_states(encoder.encode(sentences), length)).numpy()
         return embeddings
 
-    return embed, float(model.log_temperatures[0].exp())
+    return embed, temperature
+
+
+def _embed_by(model: TwoTower) -> Embed:
+    """By the text encoder that the model holds."""
+
+    def embed(captions: list[str]) -> Float32[np.ndarray, "caption channel"]:
+        with torch.inference_mode():
+            tokens = model.language.tokenize_sentences([[caption] for caption in captions])
+            embeddings: np.ndarray = model.embed_captions(tokens).numpy()
+        return embeddings
+
+    return embed

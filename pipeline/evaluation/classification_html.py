@@ -14,6 +14,7 @@ METHOD_NAMES = {
     "clip_tr": "CLIP + Tr",
     "clip": "CLIP",
     "siglip": "SigLIP",
+    "mama": "MaMA",
     "supervised": "Supervised",
     "simclr": "SimCLR",
     "swav": "SwAV",

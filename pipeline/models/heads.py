@@ -1,8 +1,11 @@
 """What each pretraining method adds on top of the pooled feature map; thrown away after pretraining."""
 
+import math
 from collections.abc import Callable
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from pipeline.sections import Method
 
@@ -22,13 +25,29 @@ DINO_HIDDEN, DINO_BOTTLENECK = 2048, 256
 # of a few thousand images has images. The smallest of the paper's own comparison (appendix C, output dimension), where
 # it costs 2 points of k-NN accuracy on ImageNet (67.8 against 69.7 %).
 DINO_OUTPUTS = 1024
+# Where MaMA's temperature of patches against sentences starts: CLIP's value (Radford et al. 2021, section 2.5), as the
+# notes give none (method.md, MaMA, `Loss`: own learnable scale).
+LOCAL_TEMPERATURE = 0.07
+
+
+class Temperature(nn.Module):
+    """A divisor of cosine similarities that is learned by its logarithm."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.log = nn.Parameter(torch.tensor(math.log(start)))
+
+    def forward(self) -> Float[Tensor, ""]:
+        """The temperature, > 0."""
+        return self.log.exp()
 
 
 def build_heads(method: Method, channels: int) -> nn.ModuleDict:
     """Networks from pooled features [row channel] to what the method's loss takes, by name.
 
     supervised: classifier. simclr, byol, swav, dino: projection; byol also prediction; swav also prototypes, which
-    take unit-norm projections and whose `normalize` is due before every step. The methods with text: nothing.
+    take unit-norm projections and whose `normalize` is due before every step. mama: local, a Temperature. The other
+    methods with text: nothing.
 
     Their BatchNorm sees the rows it is called with. The trainer calls heads on the gathered rows of all ranks, so the
     statistics are those of the whole step and equal on every rank: no SyncBatchNorm is needed.
@@ -47,6 +66,7 @@ def build_heads(method: Method, channels: int) -> nn.ModuleDict:
         raise ValueError(f"channels must be positive, found {channels}")
     builders: dict[Method, Callable[[int], dict[str, nn.Module]]] = {
         "supervised": _supervised, "simclr": _simclr, "byol": _byol, "swav": _swav, "dino": _dino,
+        "mama": _mama,
     }  # fmt: skip
     return nn.ModuleDict(builders[method](channels) if method in builders else {})
 
@@ -81,6 +101,11 @@ def _swav(channels: int) -> dict[str, nn.Module]:
     prototypes.heads[0].register_parameter("bias", None)
     prototypes.normalize()
     return {"projection": SwaVProjectionHead(channels, SWAV_HIDDEN, SWAV_OUTPUTS), "prototypes": prototypes}
+
+
+def _mama(_: int) -> dict[str, nn.Module]:
+    """The temperature of local alignment; both towers' own projections are compared."""
+    return {"local": Temperature(LOCAL_TEMPERATURE)}
 
 
 def _dino(channels: int) -> dict[str, nn.Module]:

@@ -21,11 +21,12 @@ class ImageOutput(NamedTuple):
     """What the image tower says about each image.
 
     backbone: global average of the feature map. embedding: unit-norm vector comparable with text; None for an
-    encoder before pretraining.
+    encoder before pretraining. patches: the same of each position of the feature map; None unless asked for.
     """
 
     backbone: Float[Tensor, "image channel"]
     embedding: Float[Tensor, "image channel"] | None
+    patches: Float[Tensor, "image patch channel"] | None = None
 
 
 class ImageEncoder(nn.Module):
@@ -99,9 +100,11 @@ class ImageTower(nn.Module):
         self.encoder, self.tokens, self.size_px, self.embeds = encoder, tokens, size_px, embeds
 
     def forward(
-        self, images: UInt8[Tensor, "image 1 height width"] | Float[Tensor, "image 1 height width"]
+        self,
+        images: UInt8[Tensor, "image 1 height width"] | Float[Tensor, "image 1 height width"],
+        patches: bool = False,
     ) -> ImageOutput:
-        """Embeds grey images with values 0 to 255.
+        """Embeds grey images with values 0 to 255, and where asked for (without Tr) each position of the feature map.
 
         Raises:
             ValueError: the Tr module is made for another image size.
@@ -114,7 +117,8 @@ class ImageTower(nn.Module):
         if not self.embeds:
             return ImageOutput(backbone, None)
         pooled = backbone if self.tokens is None else self.tokens(features.flatten(2))
-        return ImageOutput(backbone, F.normalize(at_least_float32(pooled), dim=1))
+        local = F.normalize(at_least_float32(features.flatten(2).transpose(1, 2)), dim=2) if patches else None
+        return ImageOutput(backbone, F.normalize(at_least_float32(pooled), dim=1), local)
 
 
 def create_encoder(name: str, size_px: tuple[int, int] | None = None) -> ImageEncoder:

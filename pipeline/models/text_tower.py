@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from pipeline.models.feature_tokens import FeatureTokens
+from pipeline.models.sentences import sentence_embeddings
 from pipeline.precision import at_least_float32
 
 
@@ -45,6 +46,24 @@ class TextTower(nn.Module):
             return F.normalize(at_least_float32(self.tokens(projected.transpose(1, 2))), dim=1)
         mean = states.masked_fill(~real, 0.0).sum(dim=1) / real.sum(dim=1).clamp(min=1)
         return F.normalize(at_least_float32(self.project(mean)), dim=1)
+
+    def embed_sentences(
+        self,
+        states: Float[Tensor, "text token text_width"],
+        mask: Bool[Tensor, "text token"],
+        sentence: Int64[Tensor, "text token"],
+        sentences: int,
+    ) -> tuple[Float[Tensor, "text sentence channel"], Bool[Tensor, "text sentence"]]:
+        """Unit-norm embeddings of each text's sentences, by the projection of whole texts, and which of them exist.
+
+        Args:
+            states: As `forward`, without Tr.
+            mask: As `forward`.
+            sentence: Number of each token's sentence.
+            sentences: As `sentence_embeddings`.
+        """
+        means, present = sentence_embeddings(states, mask, sentence, sentences)
+        return F.normalize(at_least_float32(self.project(means)), dim=2), present
 
 
 def pad_states(

@@ -2,10 +2,10 @@
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -14,9 +14,10 @@ from pipeline.errors import InputError
 from pipeline.models.feature_tokens import FeatureTokens
 from pipeline.models.image_tower import ImageOutput, ImageTower, create_encoder, feature_shape
 from pipeline.models.methods import METHODS
+from pipeline.models.sentences import TextTokens
 from pipeline.models.text_tower import TextTower
 from pipeline.precision import at_least_float32
-from pipeline.sections import Method, Section, Tr
+from pipeline.sections import Method, Section, Text, Tr
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -39,7 +40,8 @@ class ModelConfig(Section):
 
     encoder: timm name; where the weights are a timm model, that model's name. encoder_weights: where they came from
     before pretraining, `random` if from nowhere. method: none before pretraining. text_width, text_tokens: width and
-    greatest length of the text states; null, as are tr and temperatures, where no text was met.
+    greatest length of the text states; null, as are tr and temperatures, where no text was met. language: the encoder
+    of captions, whose LoRA matrices the weights hold; null where states come from elsewhere, and text_width is given.
     """
 
     encoder: str
@@ -51,30 +53,37 @@ class ModelConfig(Section):
     text_width: int | None
     text_tokens: int | None
     temperatures: Temperatures | None
+    language: Text | None = None
 
 
 class TwoTowerOutput(NamedTuple):
     """Embeddings of one batch.
 
     text: None without text. scales: temperatures of image-text and of the views, and SigLIP's bias (0 for others),
-    always float32; None for a model that meets no text.
+    always float32; None for a model that meets no text. sentences, present: of captions, and which of them there are.
     """
 
     image: ImageOutput
     text: Float[Tensor, "report channel"] | None
     scales: Float[Tensor, "3"] | None
+    sentences: Float[Tensor, "report sentence channel"] | None = None
+    present: Bool[Tensor, "report sentence"] | None = None
 
 
 class TwoTower(nn.Module):
     """Image tower, text tower, the logarithm of the two temperatures, and SigLIP's bias.
 
-    text and log_temperatures are None for an encoder that never met text, bias for every method but siglip.
+    text and log_temperatures are None for an encoder that never met text, bias for every method but siglip, language
+    for every method but mama: a TrainableText, which gives the text tower its states.
     """
 
-    def __init__(self, image: ImageTower, text: TextTower | None, temperatures: Temperatures | None) -> None:
+    def __init__(
+        self, image: ImageTower, text: TextTower | None, temperatures: Temperatures | None, language: Any = None
+    ) -> None:
         super().__init__()
         self.image = image
         self.text = text
+        self.language: Any = language  # its own type would load transformers
         self.log_temperatures: nn.Parameter | None = None
         self.bias: nn.Parameter | None = None
         if temperatures is not None:
@@ -86,12 +95,34 @@ class TwoTower(nn.Module):
     def forward(
         self,
         images: UInt8[Tensor, "image 1 height width"] | Float[Tensor, "image 1 height width"],
-        states: Float[Tensor, "report token text_width"] | None = None,
+        states: Float[Tensor, "report token text_width"] | Int64[Tensor, "report token"] | None = None,
         mask: Bool[Tensor, "report token"] | None = None,
+        sentence: Int64[Tensor, "report token"] | None = None,
+        sentences: int = 0,
     ) -> TwoTowerOutput:
-        """Embeds images and, where given, reports in one call, so that one wrapper (DDP) sees every parameter."""
-        text = None if self.text is None or states is None or mask is None else self.text(states, mask)
-        return TwoTowerOutput(self.image(images), text, None if text is None else self.scales())
+        """Embeds images and, where given, reports in one call, so that one wrapper (DDP) sees every parameter.
+
+        Args:
+            images: Grey values 0 to 255.
+            states: Token states of the reports; with a language model, token ids of captions.
+            mask: True where there is a token.
+            sentence: The number of each token's sentence, for captions.
+            sentences: Their greatest number.
+        """
+        text = local = present = None
+        if self.text is not None and states is not None and mask is not None:
+            states = states if self.language is None else self.language(states, mask)
+            text = self.text(states, mask)
+            if sentence is not None:
+                local, present = self.text.embed_sentences(states, mask, sentence, sentences)
+        scales = None if text is None else self.scales()
+        return TwoTowerOutput(self.image(images, self.language is not None), text, scales, local, present)
+
+    def embed_captions(self, captions: TextTokens) -> Float[Tensor, "caption channel"]:
+        """Unit-norm embeddings of captions; a ValueError for a model that reads none."""
+        if self.text is None or self.language is None:
+            raise ValueError("this model has no language model; it reads no captions")
+        return self.text(self.language(captions.ids, captions.mask), captions.mask)  # type: ignore[no-any-return]
 
     def scales(self) -> Float[Tensor, "3"]:
         """The two temperatures and the bias.
@@ -111,13 +142,24 @@ def build_model(config: ModelConfig) -> TwoTower:
     encoder = create_encoder(config.encoder, size_px)
     if not METHODS[config.method].text:
         return TwoTower(ImageTower(encoder, None, size_px, embeds=False), None, None)
-    if config.text_width is None or config.text_tokens is None or config.temperatures is None:
+    language = _language(config) if METHODS[config.method].captions else None
+    width = config.text_width if language is None else language.width
+    if width is None or config.text_tokens is None or config.temperatures is None:
         raise ValueError(f"method {config.method} needs text_width, text_tokens and temperatures, found {config}")
     channels, rows, columns = feature_shape(config.encoder, *size_px)
     image_tokens = FeatureTokens(rows * columns, channels, config.tr) if config.tr else None
     text_tokens = FeatureTokens(config.text_tokens, channels, config.tr) if config.tr else None
     image = ImageTower(encoder, image_tokens, size_px, embeds=True)
-    return TwoTower(image, TextTower(config.text_width, channels, text_tokens), config.temperatures)
+    return TwoTower(image, TextTower(width, channels, text_tokens), config.temperatures, language)
+
+
+def _language(config: ModelConfig) -> Any:
+    """The encoder of captions; transformers is loaded for it alone, which takes seconds."""
+    from pipeline.models.trainable_text import TrainableText
+
+    if config.language is None:
+        raise ValueError(f"method {config.method} needs language, found {config}")
+    return TrainableText(config.language, "lora")
 
 
 def save_model(model: TwoTower, config: ModelConfig, folder: Path) -> None:
@@ -135,7 +177,8 @@ def load_model(folder: Path) -> tuple[TwoTower, ModelConfig]:
         folder: Written by `save_model`: models/pretrained, or models/initial (no text tower, no embedding).
 
     Raises:
-        InputError: a file is missing, config.json is not a configuration, or the weights do not fit it.
+        InputError: a file or the text encoder is missing, config.json is not a configuration, or the weights do not
+            fit it.
     """
     config = read_config(folder)
     model = build_model(config)

@@ -1,27 +1,34 @@
 """Which images and reports meet in a step."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
 from pipeline.models.methods import Traits
+from pipeline.models.sentences import TextTokens
 from pipeline.models.text_tower import pad_states
 from pipeline.tables import VIEWS
 from pipeline.training.dataset import PairedImages
 from pipeline.training.reader import ImageReader
 
-# First word after (seed, epoch) of this draw; order.py has another, so that none repeats another's numbers.
-_DRAW = 1
+# First words after (seed, epoch) of these draws; order.py has others, so that none repeats another's numbers.
+_DRAW, _OTHER = 1, 3
+# How often image 2 is another image of the exam. Source: method.md, MaMA, `Image 2`.
+OTHER_PROBABILITY = 0.5
+# Image rows -> tokens of their captions.
+ReadText = Callable[[Int64[np.ndarray, " unit"]], TextTokens]
 
 
 class Draw(NamedTuple):
     """The units of one epoch, by image row: a breast (mv_*) or an image (all others).
 
     paired: the image that meets the report or the label. first, second: the two that are compared where `both` (CC and
-    MLO, or one image augmented twice), elsewhere the paired image twice.
+    MLO, one image augmented twice, or two images of an exam), elsewhere the paired image twice.
     """
 
     paired: Int64[np.ndarray, " unit"]
@@ -34,7 +41,9 @@ class Batch(NamedTuple):
     """One rank's part of one step.
 
     What is augmented and embedded is a view: shown points into images, copies says which augmentation of the image it
-    is (0 or 1), keys seed it. paired, first, second point into the views, text into states. label: NaN where unknown.
+    is (0 or 1), keys seed it. paired, first, second point into the views, text into states. For captions, states are
+    token ids, and sentence is the number of each token's sentence (empty for reports). breast: of the paired image;
+    second_breast: of the second. label: NaN where unknown.
     """
 
     images: UInt8[Tensor, "image height width"] | Float32[Tensor, "image height width"]
@@ -43,6 +52,7 @@ class Batch(NamedTuple):
     copies: Int64[Tensor, " view"]
     states: Tensor
     mask: Bool[Tensor, "report token"]
+    sentence: Int64[Tensor, "report token"]
     paired: Int64[Tensor, " unit"]
     first: Int64[Tensor, " unit"]
     second: Int64[Tensor, " unit"]
@@ -50,19 +60,22 @@ class Batch(NamedTuple):
     text: Int64[Tensor, " unit"]
     report: Int64[Tensor, " unit"]
     breast: Int64[Tensor, " unit"]
+    second_breast: Int64[Tensor, " unit"]
     label: Float32[Tensor, " unit"]
 
 
 def draw_units(pairs: PairedImages, traits: Traits, swap_probability: float, seed: int, epoch: int) -> Draw:
     """What each unit shows in this epoch.
 
-    Images: every image, with itself where it is augmented twice. Breasts (mv_*): one image per view, drawn where there
+    Images: every image, with itself where it is augmented twice, or with another image of its exam where there is one
+    (captions; with probability OTHER_PROBABILITY). Breasts (mv_*): one image per view, drawn where there
     are more; the CC view meets the report, or the MLO view with probability swap_probability, or the only view there
     is; such a breast has no view pair (method.md, `exams with more than four images`; MV-MLM, section 3.4).
     """
     if not traits.breasts:
         rows = np.arange(len(pairs.images))
-        return Draw(rows, rows, rows, np.full(len(rows), traits.versions == 2))
+        second = _others(pairs.images, seed, epoch) if traits.captions else rows
+        return Draw(rows, rows, second, np.full(len(rows), traits.versions == 2))
     generator = np.random.default_rng([seed, epoch, _DRAW])
     lottery = generator.random(len(pairs.images))
     table = pairs.images.assign(breast=pairs.breast, lottery=lottery)
@@ -76,21 +89,42 @@ def draw_units(pairs: PairedImages, traits: Traits, swap_probability: float, see
     return Draw(paired.astype(np.int64), cc.astype(np.int64), mlo.astype(np.int64), both)
 
 
+def _others(images: pd.DataFrame, seed: int, epoch: int) -> Int64[np.ndarray, " image"]:
+    """Per image row another of the same exam, each as likely, with probability OTHER_PROBABILITY, else the row itself.
+
+    The k-th image of an exam of n takes the one that lies 1 to n - 1 places further, round.
+    """
+    which, lottery = np.random.default_rng([seed, epoch, _OTHER]).random((2, len(images)))
+    exams = images.groupby("exam_id")["exam_id"]
+    place, size, exam = exams.cumcount().to_numpy(), exams.transform("size").to_numpy(), exams.ngroup().to_numpy()
+    further = 1 + (which * (size - 1)).astype(np.int64)
+    order = np.argsort(exam, kind="stable")
+    start = np.searchsorted(exam[order], exam)
+    other = order[start + (place + further) % size]
+    return np.where(lottery < OTHER_PROBABILITY, other, np.arange(len(images)))
+
+
 def collate(
     pairs: PairedImages,
     reader: ImageReader,
     draw: Draw,
     units: Int64[np.ndarray, " unit"],
     text_tokens: int,
+    read_text: ReadText | None = None,
 ) -> Batch:
-    """Reads what some units need: every image once, and every distinct report once."""
+    """Reads what some units need: every image once, and every distinct report once (with read_text: a caption each)."""
     paired, first, second = (rows[units] for rows in (draw.paired, draw.first, draw.second))
     again = draw.both[units] & (first == second)  # the same image twice: its second augmentation
     views = [2 * paired, 2 * first, 2 * second + again]
     codes = np.unique(np.concatenate(views))
     rows = np.unique(codes // 2)
     report = pairs.report[paired]
-    text, states, mask = _reports(pairs, report, text_tokens)
+    if read_text is None:
+        text, states, mask = _reports(pairs, report, text_tokens)
+        sentence = torch.zeros(0, text_tokens, dtype=torch.int64)
+    else:
+        text = torch.arange(len(units))
+        states, mask, sentence = read_text(paired)
     places = [torch.from_numpy(np.searchsorted(codes, view)) for view in views]
     return Batch(
         images=reader.read(pairs, rows),
@@ -99,6 +133,7 @@ def collate(
         copies=torch.from_numpy(codes % 2),
         states=states,
         mask=mask,
+        sentence=sentence,
         paired=places[0],
         first=places[1],
         second=places[2],
@@ -106,6 +141,7 @@ def collate(
         text=text,
         report=torch.from_numpy(report),
         breast=torch.from_numpy(pairs.breast[paired]),
+        second_breast=torch.from_numpy(pairs.breast[second]),
         label=torch.from_numpy(pairs.label[paired]),
     )
 

@@ -20,7 +20,9 @@ class PairedImages(NamedTuple):
     images: rows of the shards' index, sorted by image_id; an image's row number seeds its augmentation.
     breast: number of each image's breast. report: number of each image's report. prompt: per report, the number of its
     prompt: reports of one prompt state the same facts. states: per report, the frozen text encoder's token states
-    [tokens, width]; no report where no text is read. label: 1 malignant, 0 not, NaN unknown or not read.
+    [tokens, width]; no report where no text is read, and no state where text is captions (captioned.py). label: 1
+    malignant, 0 not, NaN unknown or not read. rows: of the cohort table, from which captions are made; None where text
+    is no caption.
     """
 
     images: pd.DataFrame
@@ -29,6 +31,7 @@ class PairedImages(NamedTuple):
     prompt: Int64[np.ndarray, " report"]
     states: list[Float[np.ndarray, "_ _"]]
     label: Float32[np.ndarray, " image"]
+    rows: pd.DataFrame | None = None
 
 
 def read_pairs(

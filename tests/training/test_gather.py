@@ -32,9 +32,11 @@ def one_rank(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=len(SIZES))
     start = sum(SIZES[:rank])
     model = DistributedDataParallel(network())
-    gathered = gather_rows(model(rows()[start : start + SIZES[rank]]))
-    loss = loss_of(gathered)
+    gathered = gather_rows(model(rows()[start : start + SIZES[rank]]).view(-1, 2, 3))  # more than two dimensions
+    loss = loss_of(gathered.flatten(1))
     loss.backward()
+    several = gather_labels(torch.full((SIZES[rank], 2), rank > 0))
+    assert several.tolist() == [[False] * 2] * SIZES[0] + [[True] * 2] * SIZES[1]
     labels = gather_labels(torch.arange(start, start + SIZES[rank]))
     torch.save(
         {"loss": loss.detach(), "weight": model.module.weight.grad, "labels": labels}, Path(folder) / f"{rank}.pt"

@@ -42,7 +42,9 @@ def column(out: Path, name: str) -> np.ndarray:
     return np.array([float(row[name]) for row in history(out)])
 
 
-@pytest.mark.parametrize("method", [method for method, traits in METHODS.items() if traits.text])
+@pytest.mark.parametrize(
+    "method", [method for method, traits in METHODS.items() if traits.text and not traits.captions]
+)
 def test_every_method_with_text_runs_and_its_model_loads(
     method: str, inputs: Path, tmp_path: Path, arguments: Arguments
 ):

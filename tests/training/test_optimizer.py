@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pipeline.models.heads import build_heads
 from pipeline.models.two_tower import ModelConfig, Temperatures, build_model
 from pipeline.sections import Optimisation
 from pipeline.training.optimizer import build_optimizer, learning_rate
@@ -37,3 +38,6 @@ def test_weight_decay_spares_the_temperatures(learnable: bool):
     assert [group["weight_decay"] for group in groups] == ([1e-4, 0.0] if learnable else [1e-4])
     assert sum(len(group["params"]) for group in groups) == 2 + sum(p.requires_grad for p in model.parameters())
     assert any(p is model.log_temperatures for group in groups for p in group["params"]) is learnable
+    heads = build_heads("mama", 4)
+    _, spared = build_optimizer(model, heads, optimisation).param_groups
+    assert any(p is heads["local"].log for p in spared["params"]) and spared["weight_decay"] == 0.0

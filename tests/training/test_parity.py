@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.models.methods import METHODS
-from pipeline.training import setup
+from pipeline.training import passes, setup
 from pipeline.training.augment import augment
 from pipeline.training.launch import launch
 from pipeline.training.loop import _batches
@@ -37,14 +37,19 @@ def in_double() -> Iterator[None]:
         yield
 
 
-def first_step(recipe: Recipe) -> dict[str, Any]:
-    """Loss and gradients of the first step."""
+def first_step(recipe: Recipe, dropout: bool = False) -> dict[str, Any]:
+    """Loss and gradients of the first batch, with every term, but without dropout, of which ranks draw their own."""
     with in_double():
         training = prepare(recipe)
+    for part in training.tower.modules():
+        if isinstance(part, torch.nn.Dropout) and not dropout:
+            part.p = 0.0
     batch = next(_batches(training, epoch=0))
+    training.done.steps = training.total_steps - 1  # mama begins with one term alone
     training.set_training()
     views = augment(batch.images[batch.shown], batch.keys, recipe.augment, recipe.seed, 0, batch.copies).double()
-    batch = batch._replace(states=batch.states.double())
+    if batch.states.is_floating_point():  # token ids are not
+        batch = batch._replace(states=batch.states.double())
     loss = backward_pass(training, views, batch)
     learned = {**dict(training.tower.named_parameters()), **dict(training.objective.heads.named_parameters())}
     gradients = {name: p.grad.clone() for name, p in learned.items() if p.grad is not None}
@@ -86,6 +91,14 @@ def test_parts_equal_the_whole(method: str, inputs: Path):
     expected = first_step(recipe_of(inputs, method, 10, WHOLE, processes=1))
     assert expected["views"] > 2 * PARTS
     assert_same_step(first_step(recipe_of(inputs, method, 10, PARTS, processes=1)), expected)
+
+
+def test_a_text_encoder_drops_the_same_on_the_way_back(inputs: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(passes, "_draw_alike", lambda *_: torch.manual_seed(0))  # else the last part draws its own
+    expected = first_step(recipe_of(inputs, "mama", 10, WHOLE, processes=1), dropout=True)
+    assert_same_step(first_step(recipe_of(inputs, "mama", 10, PARTS, processes=1), dropout=True), expected)
+    without = first_step(recipe_of(inputs, "mama", 10, WHOLE, processes=1))
+    assert not torch.isclose(without["loss"], expected["loss"])
 
 
 @pytest.mark.parametrize("images_per_pass", ["whole", "parts"])
