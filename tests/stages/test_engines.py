@@ -54,7 +54,7 @@ def test_the_initial_encoder_and_the_trainer_run_on_real_weights_and_real_shards
 
     counted = [("pyarrow.parquet:ParquetFile", "read_row_group"), ("safetensors.torch", "load_file")]
     arguments = ["data/shards/pretrain", "data/text/pretrain", "models/initial", "models/pretrained"]
-    trained = calls_of(small_project, counted, "pretrain", *arguments)
+    trained = calls_of(small_project, counted, "pretrain", *arguments, "results/live/pretrain.csv")
     assert len(trained["read_row_group"]) >= 3, "48 images lie in three row groups of 16"
     assert trained["load_file"], "the initial weights were not loaded"
     engine = json.loads((small_project / "models/pretrained/engine.json").read_text())

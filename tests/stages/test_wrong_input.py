@@ -92,7 +92,7 @@ def test_a_dicom_that_is_a_text_file(project: Path, archive: Path) -> None:
 def test_a_gpu_profile_without_a_gpu(project: Path, stage: str) -> None:
     set_profile(project, "compute.device", "cuda")
     arguments = {
-        "pretrain": ["a", "b", "c", "d"],
+        "pretrain": ["a", "b", "c", "d", "e"],
         "finetune": ["mass_vindr", "a", "b", "c", "d"],
         "embed": ["a", "b", "c"],
     }

@@ -38,9 +38,9 @@ def test_only_a_few_images_are_in_the_encoder_at_once(inputs: Path, monkeypatch:
     sizes: list[int] = []
     forward = ImageTower.forward
 
-    def counted(tower: ImageTower, images: torch.Tensor) -> Any:
+    def counted(tower: ImageTower, images: torch.Tensor, *asked: bool) -> Any:
         sizes.append(len(images))
-        return forward(tower, images)
+        return forward(tower, images, *asked)
 
     monkeypatch.setattr(ImageTower, "forward", counted)
     training = prepare(recipe_of(inputs, "mv_clip_tr", 8, 3, 1))
