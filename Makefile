@@ -6,6 +6,7 @@ READY := $(VENV)/.ready-$(GPU)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test setup plots lock clean-scratch
 

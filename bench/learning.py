@@ -29,8 +29,8 @@ RESULT = Path("bench/results/learning.json")
 RESAMPLES = 2000
 
 
-def pretrain_arm(params: Params, seed: int, shuffled: bool, folder: Path) -> Path:
-    """Pretrains with one seed; returns the model's folder."""
+def pretrain_arm(params: Params, seed: int, changed: dict[str, object], folder: Path) -> Path:
+    """Pretrains with one seed and some values of `pretrain` changed; returns the model's folder."""
     profile = params.profile
     pretrain(
         Path("data/shards/pretrain"),
@@ -40,7 +40,7 @@ def pretrain_arm(params: Params, seed: int, shuffled: bool, folder: Path) -> Pat
         live=folder / "live.csv",
         encoder=params.encoder,
         seed=seed,
-        settings=params.run.pretrain.model_copy(update={"shuffle_reports": shuffled}),
+        settings=params.run.pretrain.model_copy(update=changed),
         tr=profile.tr,
         optimisation=profile.optimisation,
         augment=profile.augment,
@@ -120,7 +120,7 @@ def main(root: str = ".scratch/learning") -> None:
         for arm in ("written", "shuffled"):
             folder = Path(root) / f"{arm}-{seed}"
             if not (folder / "zero_shot").exists():
-                score_arm(params, pretrain_arm(params, seed, arm == "shuffled", folder), folder)
+                score_arm(params, pretrain_arm(params, seed, {"shuffle_reports": arm == "shuffled"}, folder), folder)
                 print(f"done: {arm}, seed {seed}", flush=True)
     result = compare(Path(root))
     RESULT.parent.mkdir(parents=True, exist_ok=True)

@@ -5,9 +5,11 @@
 
 Whole: `loop._batches` and `train_step` from packed shards (decode, collate, transfer, augment, embed, loss, backward,
 clip, step, history). Bare: augment, forward, loss, backward and step of the same model on one batch that lies on the
-device already. The two take turns; the ratio of each pair of turns is taken, and the median and the 95 % interval of
-that median (by the sign test's order statistics) are reported. --checkpointing and --images-per-pass try the two
-options that save memory; --largest finds the largest batch that fits a GPU instead, with and without checkpointing.
+device already. The two take turns of some steps each; a turn of the trainer starts its decoding anew, and the clock
+starts after its first batch, so that nothing is decoded while the other is measured. The ratio of each pair of turns is
+taken; the median and its 95 % interval (by the sign test's order statistics) are reported. --checkpointing and
+--images-per-pass try the two options that save memory; --largest finds the largest batch that fits a GPU instead, with
+and without checkpointing.
 """
 
 import argparse
@@ -40,7 +42,7 @@ from pipeline.training.run import Recipe, Training
 from pipeline.training.setup import prepare
 from pipeline.training.step import train_step
 
-PAIRS, STEPS = 12, 4  # turns each, and steps a turn
+PAIRS, STEPS = 12, 6  # turns each, and steps a turn
 TEXT_WIDTH, REPORT_TOKENS = 384, 64
 RESULT = Path("bench/results")
 
@@ -75,6 +77,14 @@ def image_row(rng: np.random.Generator, size_px: tuple[int, int], breast: int, v
     }  # fmt: skip
 
 
+def initial_encoder(name: str, size_px: tuple[int, int], folder: Path) -> None:
+    """Random weights that pass for pretrained ones, so that BatchNorm is held; the values do not matter."""
+    model = Model(encoder="auto", weights="random")
+    write_initial(name, model, Encoder(default=name, weights={}), *size_px, 0, folder / "initial")
+    config = folder / "initial/config.json"
+    config.write_text(config.read_text().replace('"encoder_weights": "random"', '"encoder_weights": "bench"'))
+
+
 def recipe_of(options: argparse.Namespace, folder: Path, batch: int) -> Recipe:
     """The demo's settings with the size, encoder and memory options asked for."""
     params = read_params()
@@ -93,27 +103,32 @@ def recipe_of(options: argparse.Namespace, folder: Path, batch: int) -> Recipe:
     tr = profile.tr if options.tr_tokens is None else profile.tr.model_copy(update={"tokens": options.tr_tokens})
     return Recipe(
         folder / "shards", folder / "text", folder / "initial", folder / "out", None, encoder, 1, settings, tr,
-        profile.optimisation.model_copy(update=changed), profile.augment, compute, profile.text.max_tokens,
+        profile.optimisation.model_copy(update=changed), profile.augment, compute, profile.text,
     )  # fmt: skip
 
 
-def endless(training: Training) -> Iterator[tuple[Batch, int]]:
+def batches_from(training: Training, epoch: int) -> Iterator[tuple[Batch, int]]:
     """Batches of one epoch after another, as the loop takes them."""
-    epoch = 0
     while True:
+        training.done.steps = epoch * training.epoch_steps  # where the loop would be
         for batch in _batches(training, epoch):
             yield batch, epoch
         epoch += 1
 
 
-def whole_steps(training: Training, batches: Iterator[tuple[Batch, int]], steps: int) -> float:
-    """Images per second of the trainer."""
+def whole_steps(training: Training, turn: int, steps: int) -> float:
+    """Images per second of the trainer, from its first batch on."""
+    batches = batches_from(training, turn)
+    batch, epoch = next(batches)
     images, start = training.done.images, time.perf_counter()
-    for _ in range(steps):
-        batch, epoch = next(batches)
+    for step in range(steps):
         train_step(training, batch, epoch)
+        if step < steps - 1:
+            batch, epoch = next(batches)
     synchronise(training)
-    return (training.done.images - images) / (time.perf_counter() - start)
+    rate = (training.done.images - images) / (time.perf_counter() - start)
+    batches.close()  # type: ignore[attr-defined]  # a generator
+    return rate
 
 
 def bare_steps(training: Training, batch: Batch, steps: int) -> float:
@@ -149,14 +164,13 @@ def median_interval(ratios: list[float]) -> list[float]:
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     """Both, taking turns."""
     training = prepare(recipe_of(options, folder, options.batch))
-    batches = endless(training)
-    resident = Batch(*(part.to(training.accelerator.device) for part in next(batches)[0]))
-    for _ in range(2):
-        whole_steps(training, batches, 2)
+    resident = Batch(*(part.to(training.accelerator.device) for part in next(batches_from(training, 0))[0]))
+    for turn in range(2):
+        whole_steps(training, turn, 2)
         bare_steps(training, resident, 2)
     pairs = []
-    for _ in range(PAIRS):
-        pairs.append((whole_steps(training, batches, STEPS), bare_steps(training, resident, STEPS)))
+    for turn in range(PAIRS):
+        pairs.append((whole_steps(training, turn, STEPS), bare_steps(training, resident, STEPS)))
         print(f"whole {pairs[-1][0]:.1f}, bare {pairs[-1][1]:.1f} images/s", flush=True)
     ratios = [whole / bare for whole, bare in pairs]
     return {
@@ -177,7 +191,7 @@ def largest_batch(options: argparse.Namespace, folder: Path) -> dict[str, object
         trial = 2 * fits if fails is None else (fits + fails) // 2
         try:
             training = prepare(recipe_of(options, folder, trial))
-            batch, epoch = next(endless(training))
+            batch, epoch = next(batches_from(training, 0))
             train_step(training, batch, epoch)
             fits = trial
         except InputError as error:
@@ -215,12 +229,7 @@ def main() -> None:
         height, width = options.size
         write_inputs(folder, (height, width), breasts=max(160, 4 * options.batch))
         encoder = options.encoder or read_params().encoder
-        write_initial(
-            encoder, Model(encoder="auto", weights="random"), Encoder(default=encoder, weights={}), height, width, 0,
-            folder / "initial",
-        )  # fmt: skip
-        config = folder / "initial/config.json"  # BatchNorm held, as with pretrained weights; the values do not matter
-        config.write_text(config.read_text().replace('"encoder_weights": "random"', '"encoder_weights": "bench"'))
+        initial_encoder(encoder, (height, width), folder)
         found = largest_batch(options, folder) if options.largest else measure(options, folder)
     asked = {key: value for key, value in vars(options).items() if key != "name"} | {"encoder": encoder}
     result = asked | found | {"torch": torch.__version__, "threads": torch.get_num_threads()}

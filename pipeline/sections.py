@@ -322,6 +322,15 @@ class Tr(Section):
     mlp: PositiveInt
 
 
+class OwnOptimisation(Section):
+    """What a method has otherwise than the profile; null: as the profile."""
+
+    learning_rate: PositiveFloat | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    temperature_image_text: PositiveFloat | None = None
+    learnable_temperature: bool | None = None
+
+
 class Optimisation(Section):
     """AdamW, its schedule, temperatures and the table of epochs and batches by encoder.
 
@@ -341,6 +350,7 @@ class Optimisation(Section):
         keep_checkpoints: How many of the newest are kept.
         epochs: By encoder.
         batch: Breasts (mv_*) or images per rank, by encoder and method.
+        by_method: What single methods have otherwise.
     """
 
     learning_rate: PositiveFloat
@@ -357,6 +367,12 @@ class Optimisation(Section):
     keep_checkpoints: PositiveInt
     epochs: dict[str, PositiveInt]
     batch: dict[str, dict[Method, PositiveInt]]
+    by_method: dict[Method, OwnOptimisation]
+
+    def for_method(self, method: Method) -> "Optimisation":
+        """The same with the method's own values in place."""
+        own = self.by_method.get(method, OwnOptimisation())
+        return self.model_copy(update=own.model_dump(exclude_none=True))
 
 
 class Augment(Section):

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import InputError
 from pipeline.params import by_encoder, read_params
-from pipeline.sections import Method
+from pipeline.sections import Method, OwnOptimisation
 from tests.yaml_file import set_value
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -139,6 +139,8 @@ def test_paper_profile_holds_the_papers_numbers(project: Path) -> None:
     assert (profile.pack.height_px, profile.pack.width_px, profile.pack.threshold) == (1520, 912, 40)
     assert (o.temperature_image_text, o.temperature_views, o.learnable_temperature) == (0.007, 0.1, False)
     assert (o.learning_rate, o.weight_decay, o.warmup_epochs, o.epochs["default"]) == (5e-5, 1e-4, 1.0, 10)
+    mama = o.for_method("mama")
+    assert (mama.learning_rate, mama.weight_decay, mama.learnable_temperature) == (4e-5, 0.1, True)
     sizes = {name: (frame.height_px, frame.width_px) for name, frame in profile.preparations.items()}
     assert sizes == {"mv_mlm": (1520, 912), "mammo_clip": (1520, 912), "mama": (518, 518), "mirai": (2048, 1664)}
     assert (tr.tokens, tr.blocks, tr.heads, tr.mlp) == (256, 4, 8, 1024)
@@ -177,3 +179,16 @@ def test_every_method_runs_with_every_profile(project: Path, method: str, profil
     for encoder in ("auto", "efficientnet_b5", "resnet34"):
         set_value(project / "params.yaml", "model.encoder", encoder)
         assert read_params(project).run.pretrain.method == method
+
+
+def test_a_method_may_differ_from_the_profile_in_what_is_its_own() -> None:
+    optimisation = read_params(ROOT).profile.optimisation
+    assert optimisation.for_method("clip") == optimisation
+    own = {"mama": OwnOptimisation(learning_rate=4e-5, weight_decay=0.1)}
+    changed = optimisation.model_copy(update={"by_method": own})
+    mama = changed.for_method("mama")
+    assert (mama.learning_rate, mama.weight_decay) == (4e-5, 0.1)
+    assert (
+        mama.temperature_image_text == optimisation.temperature_image_text and mama.clip_norm == optimisation.clip_norm
+    )
+    assert changed.for_method("clip") == changed

@@ -177,8 +177,7 @@ def load_model(folder: Path) -> tuple[TwoTower, ModelConfig]:
         folder: Written by `save_model`: models/pretrained, or models/initial (no text tower, no embedding).
 
     Raises:
-        InputError: a file or the text encoder is missing, config.json is not a configuration, or the weights do not
-            fit it.
+        InputError: a file or the text encoder is missing, or one of the files does not fit the other.
     """
     config = read_config(folder)
     model = build_model(config)

@@ -66,9 +66,8 @@ def pretrain(
         InputError: there is no GPU for a GPU profile, the inputs do not fit together, or the loss is no longer finite.
         SystemExit: SIGTERM arrived; a checkpoint was written.
     """
-    recipe = Recipe(
-        shards, text, initial, out, live, encoder, seed, settings, tr, optimisation, augment, compute, text_model
-    )
+    own = optimisation.for_method(settings.method)
+    recipe = Recipe(shards, text, initial, out, live, encoder, seed, settings, tr, own, augment, compute, text_model)
     if settings.method == "none":
         _keep_initial(initial, out)
         return

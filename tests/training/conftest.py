@@ -115,6 +115,7 @@ def pretrain_arguments(
         "keep_checkpoints": 2,
         "epochs": {"default": 2},
         "batch": {"default": {method: batch}},
+        "by_method": {},
     }
     for section in (settings, optimisation):
         section.update({key: value for key, value in changed.items() if key in section})

@@ -102,6 +102,15 @@ def test_it_learns_and_the_temperature_moves(inputs: Path, tmp_path: Path, argum
     assert column(out, "temperature")[-1] != pytest.approx(0.07, rel=1e-4)
 
 
+def test_a_method_learns_at_its_own_rate(inputs: Path, tmp_path: Path, arguments: Arguments):
+    own = {"clip": {"learning_rate": 2e-3}, "mv_clip": {"learning_rate": 5e-4}}
+    rates = [
+        column(run(inputs, tmp_path / name, arguments("clip", by_method=changed)), "learning_rate")
+        for name, changed in (("plain", {}), ("own", own))
+    ]
+    assert rates[0].max() > 0 and np.allclose(rates[1], 2 * rates[0])
+
+
 def test_batch_norm_is_held_for_pretrained_weights_only(inputs: Path, tmp_path: Path, arguments: Arguments):
     start = load_file(inputs / "initial/model.safetensors")
     name = next(key for key in start if key.endswith("running_mean"))

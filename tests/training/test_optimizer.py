@@ -32,7 +32,7 @@ def test_weight_decay_spares_the_temperatures(learnable: bool):
         learning_rate=1e-3, weight_decay=1e-4, warmup_epochs=1.0, temperature_image_text=0.07, temperature_views=0.1,
         learnable_temperature=learnable, clip_norm=1.0, images_per_pass=None,
         activation_checkpointing=False, compile=False, checkpoint_steps=1, keep_checkpoints=2, epochs={"default": 1},
-        batch={},
+        batch={}, by_method={},
     )  # fmt: skip
     groups = build_optimizer(model, torch.nn.Linear(2, 3), optimisation).param_groups
     assert [group["weight_decay"] for group in groups] == ([1e-4, 0.0] if learnable else [1e-4])
