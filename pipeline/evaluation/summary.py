@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-OTHER_SECTIONS = {"risk", "retrieval", "fusion", "reports", "pretrain"}
+OTHER_SECTIONS = {"risk", "retrieval", "fusion", "reports", "pretrain", "splits"}
 SHOWN = ("lp_100", "ft_100", "zero_shot")
 COLUMNS = ("task", "split", "setting", "pretrained", "initial", "gain", "n")
 

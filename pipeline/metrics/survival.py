@@ -1,10 +1,14 @@
-"""Risk metrics under censoring: Harrell's c-index and the labels of the n-year AUC."""
+"""Risk metrics under censoring: Harrell's c-index, the labels of the n-year AUC, calibration by Kaplan-Meier."""
+
+from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
+from lifelines import KaplanMeierFitter
 from lifelines.utils import concordance_index
 
 from pipeline.metrics.bootstrap import MIN_PATIENTS, UNSUPPORTED, Interval, concordant_pairs, pair_interval
+from pipeline.metrics.calibration import Reliability
 
 
 def observed_years(
@@ -83,3 +87,97 @@ def horizon_labels(
     cancer_free = np.isnan(years_to_cancer) & (years_followed >= horizon_years)
     later = years_to_cancer > horizon_years
     return labels, labels | cancer_free | (later if mirai_compat else np.zeros_like(later))
+
+
+def observed_risk(
+    years: Float[np.ndarray, " exam"], events: Bool[np.ndarray, " exam"], horizon_years: int | float
+) -> float:
+    """Share with cancer within n years, 1 - Kaplan-Meier, in [0, 1]; NaN where all exams left are censored earlier.
+
+    Source: Kaplan & Meier, Journal of the American Statistical Association 1958, 53:457-481, as computed by lifelines.
+    """
+    survival = float(KaplanMeierFitter().fit(years, events).predict(horizon_years))
+    return 1 - survival if survival == 0 or years.max() >= horizon_years else float("nan")
+
+
+def risk_reliability(
+    years: Float[np.ndarray, " exam"],
+    events: Bool[np.ndarray, " exam"],
+    risk: Float[np.ndarray, " exam"],
+    horizon_years: int | float,
+    groups: int,
+) -> Reliability:
+    """Predicted and observed risk at n years in groups of equal size and neighbouring predictions.
+
+    Args:
+        years: To cancer, or to the end of follow-up.
+        events: True where years ends in cancer.
+        risk: Predicted probability of cancer within n years.
+        horizon_years: n.
+        groups: Their number.
+
+    Returns:
+        Mean prediction, `observed_risk` and size of each group.
+
+    Raises:
+        ValueError: there are fewer exams than groups, or no group.
+    """
+    if not 0 < groups <= len(risk):
+        raise ValueError(f"cannot split {len(risk)} exams into {groups} groups")
+    members = np.array_split(np.argsort(risk, kind="stable"), groups)
+    return Reliability(
+        np.array([risk[m].mean() for m in members], dtype=np.float64),
+        np.array([observed_risk(years[m], events[m], horizon_years) for m in members]),
+        np.array([len(m) for m in members]),
+    )
+
+
+def observed_to_expected(
+    years: Float[np.ndarray, " exam"],
+    events: Bool[np.ndarray, " exam"],
+    risk: Float[np.ndarray, " exam"],
+    patients: Shaped[np.ndarray, " exam"],
+    horizon_years: int | float,
+) -> Interval:
+    """Observed over mean predicted risk at n years, with a 95 % interval by Greenwood's formula on the log scale.
+
+    Args: as `risk_reliability`; patients: whose exam it is.
+
+    Returns:
+        1 for a calibrated model, above 1 where it predicts too little; predictions are taken as given. All NaN below
+        MIN_PATIENTS with cancer within n years, or with an exam known to be free of it at n years.
+
+    Source: interval of the ratio: Debray et al., Statistical Methods in Medical Research 2019, 28:2768-2786.
+    """
+    cases = events & (years <= horizon_years)
+    free = (years > horizon_years) | (~events & (years == horizon_years))
+    if min(len(np.unique(patients[cases])), len(np.unique(patients[free]))) < MIN_PATIENTS:
+        return UNSUPPORTED
+    observed = observed_risk(years, events, horizon_years)
+    error = (1 - observed) * _greenwood(years, events, patients, horizon_years) / observed
+    ratio, factor = observed / float(risk.mean()), float(np.exp(NormalDist().inv_cdf(0.975) * error))
+    return Interval(ratio, ratio / factor, ratio * factor)
+
+
+def _greenwood(
+    years: Float[np.ndarray, " exam"],
+    events: Bool[np.ndarray, " exam"],
+    patients: Shaped[np.ndarray, " exam"],
+    horizon_years: int | float,
+) -> float:
+    """Standard error of the log of Kaplan-Meier at n years, with the exams of a patient taken together.
+
+    Greenwood's sum over times of d / (r (r - d)), for d cancers among r at risk, is the sum over exams of the squared
+    share of each in the log of Kaplan-Meier; the shares are added within patients before they are squared.
+
+    Source: Greenwood, Reports on Public Health and Medical Subjects 1926, 33; Ying & Wei, Journal of Multivariate
+        Analysis 1994, 50:17-29, for dependent exams.
+    """
+    table = KaplanMeierFitter().fit(years, events).event_table.loc[:horizon_years]
+    cancers, at_risk = table["observed"].to_numpy(), table["at_risk"].to_numpy()
+    survivors = at_risk - cancers
+    cumulative = np.cumsum(cancers / (at_risk * survivors))
+    last = np.searchsorted(table.index, years, side="right") - 1
+    shares = (events & (years <= horizon_years)) / survivors[last] - cumulative[last]
+    per_patient = np.bincount(np.unique(patients, return_inverse=True)[1], shares)
+    return float(np.sqrt(np.sum(per_patient**2)))

@@ -8,13 +8,16 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from pipeline.cohorts.manifest import write_manifests
 from pipeline.dicom.store import CODEC, encode_crop
 from pipeline.evaluation.inputs import EvaluationInputs
+from pipeline.params import read_params
 from pipeline.sections import Run, Task
 from pipeline.tables import COHORT, CROPS, DENSITIES, EXAM_LABELS, FLOW, IMAGE_LABELS, PREDICTIONS, SEALED
 from pipeline.tables import write_table as write
 from tests.evaluation.fake_reports import write_report_set
 
+ROOT = Path(__file__).resolve().parents[2]
 PATIENTS = {"train": 40, "validation": 10, "test": 60}
 HIDDEN = [*IMAGE_LABELS, *EXAM_LABELS]
 # (method, encoder) -> how many standard deviations positives score above negatives
@@ -45,7 +48,10 @@ def write_project(root: Path, run: Run) -> EvaluationInputs:
     _write_retrieval(root / "results" / "retrieval", run)
     data = (root / "data" / name for name in ("sealed", "cohort", "crops", "reports"))
     results = (root / "results" / name for name in ("predictions", "retrieval"))
-    return EvaluationInputs(*data, *results, root / "models" / "initial", root / "models" / "pretrained")
+    archives = read_params(ROOT).profile.archives
+    write_manifests(root / "data" / "cohort", run.evaluate.cohorts, archives, root / "data" / "splits")
+    models = (root / "models" / name for name in ("initial", "pretrained"))
+    return EvaluationInputs(*data, *results, *models, root / "data" / "splits")
 
 
 def _images(cohort: str, rng: np.random.Generator) -> pd.DataFrame:

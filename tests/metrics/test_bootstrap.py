@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from lifelines.utils import concordance_index
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pipeline.metrics.bootstrap import (
     auc_interval,
@@ -14,7 +14,9 @@ from pipeline.metrics.bootstrap import (
     resample_counts,
 )
 from pipeline.metrics.classification import macro_auc
+from pipeline.metrics.operating import partial_auc, weighted_average_precision
 from pipeline.metrics.survival import concordance_interval
+from pipeline.metrics.weighted import weighted_interval
 
 RESAMPLES = 130  # more than one block
 
@@ -124,3 +126,39 @@ def test_the_same_seed_gives_the_same_interval(cohort) -> None:
     assert first == auc_interval(labels, scores, patients, 200, 9)
     assert first != auc_interval(labels, scores, patients, 200, 10)
     assert pair_interval([auc_pairs(labels, scores, patients)], 60, 200, 9) == first
+
+
+def test_weighted_interval_equals_resampling_written_out(cohort) -> None:
+    labels, scores, patients = cohort
+    slow = [average_precision_score(labels[i], scores[0][i]) for i in drawn_samples(patients, 5)]
+    found = weighted_interval(lambda w: weighted_average_precision(labels, scores[0], w), patients, RESAMPLES, 5)
+    assert found.value == pytest.approx(average_precision_score(labels, scores[0]), abs=1e-12)
+    np.testing.assert_allclose(found[1:], np.percentile(slow, [2.5, 97.5]), atol=1e-12)
+
+
+def test_weighted_interval_draws_the_patients_of_auc_interval(cohort) -> None:
+    labels, scores, patients = cohort
+    found = weighted_interval(lambda w: partial_auc(labels, scores[0], w, 1.0), patients, RESAMPLES, 5)
+    np.testing.assert_allclose(found, auc_interval(labels, scores[0], patients, RESAMPLES, 5), atol=1e-12)
+
+
+def test_weighted_interval_leaves_out_resamples_without_a_positive(cohort) -> None:
+    _, scores, patients = cohort
+    labels = patients == "p3"
+    positives = [i for i in drawn_samples(patients, 1) if labels[i].any()]
+    assert len(positives) < 0.8 * RESAMPLES
+    slow = [average_precision_score(labels[i], scores[0][i]) for i in positives]
+    found = weighted_interval(lambda w: weighted_average_precision(labels, scores[0], w), patients, RESAMPLES, 1)
+    np.testing.assert_allclose(found[1:], np.percentile(slow, [2.5, 97.5]), atol=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+def test_weighted_interval_without_patients_or_positives_enough_is_unsupported() -> None:
+    def mean_weight(weights: np.ndarray) -> np.ndarray:
+        return weights.mean(axis=1)
+
+    assert np.isnan(weighted_interval(mean_weight, np.arange(36) // 4, 100, 0)).all()
+    assert weighted_interval(mean_weight, np.arange(40) // 4, 100, 0) == (1, 1, 1)
+    nobody, scores = np.zeros(40, dtype=bool), np.linspace(0, 1, 40)
+    found = weighted_interval(lambda w: weighted_average_precision(nobody, scores, w), np.arange(40), 100, 0)
+    assert np.isnan(found).all()
