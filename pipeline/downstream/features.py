@@ -34,17 +34,22 @@ def embed(shards: Path, model_folder: Path, out: Path, batch: dict[str, int], co
 
     Raises:
         InputError: a GPU is asked for and none is there.
+        ValueError: the encoder changed while images passed (a BatchNorm that takes batch statistics, as in training,
+            makes features depend on which images are embedded together).
     """
     device = chosen_device(compute)
     keep_freed_memory()
     model, config = load_model(model_folder)
     model.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # untyped in torch
+    before = {name: value.clone() for name, value in model.named_buffers()}
     parts = []
     with torch.inference_mode(), autocast(device, compute):
         for ids, images in iterate(shards, SPLITS, by_encoder(batch, config.encoder)):
             output = model.image(torch.from_numpy(images)[:, None].to(device))
             backbone, embedding = (_vectors(vectors, len(ids)) for vectors in (output.backbone, output.embedding))
             parts.append(ids[IDS].assign(backbone=backbone, embedding=embedding))
+    if moved := [name for name, value in model.named_buffers() if not torch.equal(value, before[name])]:
+        raise ValueError(f"{model_folder}: {moved[0]} changed while images were embedded; a frozen encoder keeps it")
     features = pd.concat(parts).sort_values("image_id", ignore_index=True)
     write_table(features, out / "features.parquet", FEATURES)
 

@@ -9,7 +9,7 @@ from pipeline.evaluation.published import data_set, metric, published_table
 from pipeline.sections import Risk
 
 RISK_NAMES = {"exam": "with aggregator, per exam", "view": "without, mean over views"}
-RISK_COLUMNS = ("c_index", "auc_2y", "auc_5y")
+RISK_COLUMNS = ("c_index", "uno_c", "auc_2y", "auc_5y")
 DIRECTIONS = {"image_to_text": "image → report", "text_to_image": "report → image", "cc_to_mlo": "CC → MLO"}
 
 
@@ -29,9 +29,11 @@ def risk_table(metrics: dict[str, Any], risk: Risk, encoder: str) -> str:
         f"<b>Like table 4.</b> Cohort: {escape(risk.cohort)}. c-index: Harrell's. n-year AUC: positive with cancer"
         " within n years, negative if followed at least n years without; censored earlier: left out; later cancers:"
         f" {later}. Cancers within 6 months of the exam:"
-        f" {'left out' if risk.exclude_screen_detected else 'counted'}. {_calibration(metrics['risk'])}"
+        f" {'left out' if risk.exclude_screen_detected else 'counted'}."
+        f" {_under_censoring(metrics['risk'], risk.horizon_years)} {_calibration(metrics['risk'])}"
     )
-    return table(plain_heads("Model", "Encoder", "Unit", "c-index", "2-year AUC", "5-year AUC"), rows, caption, words=3)
+    heads = plain_heads("Model", "Encoder", "Unit", "c-index", "Uno's c", "2-year AUC", "5-year AUC")
+    return table(heads, rows, caption, words=3)
 
 
 def retrieval_table(metrics: dict[str, Any]) -> str:
@@ -103,6 +105,26 @@ def _with_counts(entry: dict[str, Any] | None) -> str:
     if entry is None:
         return DASH
     return f"{statistic(entry, 'value')}<small>n {entry['n']}, cancers {entry['events']}</small>"
+
+
+def _under_censoring(risk: dict[str, Any], horizon_years: int) -> str:
+    """What Uno's c and the dynamic AUC are, and each method's dynamic AUCs and observed over expected cancers."""
+    by_year = [f"dynamic_auc_{year}y" for year in range(1, horizon_years + 1)]
+    aucs = [f"{escape(name)} {', '.join(number(each[key]['value']) for key in by_year)}" for name, each in risk.items()]
+    ratios = [f"{escape(name)} {_with_limits(each['observed_to_expected'])}" for name, each in risk.items()]
+    return (
+        f"Uno's c: a cancer before year {horizon_years} counts 1 / G², where G is the share of the development exams"
+        " that were followed until then. Dynamic AUC at n years: cancers within n years, each counting 1 / G, against"
+        f" exams known to be free of cancer beyond n years; at 1 to {horizon_years} years: {'; '.join(aucs)}. Observed"
+        f" (Kaplan-Meier) over expected cancers within {horizon_years} years: {'; '.join(ratios)}."
+    )
+
+
+def _with_limits(entry: dict[str, Any]) -> str:
+    """A number and its interval within a sentence."""
+    if entry["value"] is None:
+        return DASH
+    return f"{number(entry['value'])} ({number(entry['low'])} to {number(entry['high'])})"
 
 
 def _calibration(risk: dict[str, Any]) -> str:

@@ -11,13 +11,16 @@ from pipeline.evaluation import classification_html as classes
 from pipeline.evaluation import cohorts_html as cohorts
 from pipeline.evaluation import outcomes_html as outcomes
 from pipeline.evaluation.describe import cohort_flow
+from pipeline.evaluation.details import Details, score_details, write_details
 from pipeline.evaluation.figures import write_figures
 from pipeline.evaluation.glance_html import glance_cards
 from pipeline.evaluation.html_parts import paragraph, picture, section
 from pipeline.evaluation.inputs import EvaluationInputs
+from pipeline.evaluation.operating_html import operating_tables
 from pipeline.evaluation.plot_tables import label_efficiency_table, risk_auc_table, roc_table, write_plot_tables
 from pipeline.evaluation.samples import Sample, png_uri, sample_breasts
 from pipeline.evaluation.score import score
+from pipeline.evaluation.subgroups_html import subgroup_blocks
 from pipeline.evaluation.summary import print_summary
 from pipeline.sections import Run
 
@@ -31,6 +34,8 @@ SECTIONS = {
     "glance": "At a glance",
     "provenance": "What was run",
     "classification": "Classification",
+    "operating": "Operating points and calibration",
+    "subgroups": "Subgroups",
     "transfer": "Transfer between cohorts",
     "zero-shot": "Zero-shot",
     "ordinal": "Density and other grades",
@@ -49,7 +54,7 @@ def evaluate(inputs: EvaluationInputs, run: Run, metrics_file: Path, report: Pat
         inputs: Folders of the other stages.
         run: params.yaml.
         metrics_file: metrics.json, one nested dict rounded to four decimals.
-        report: Folder for report.html and the figures as PNG.
+        report: Folder for report.html, the figures as PNG, and what is too long for metrics.json as CSV.
         plots: Folder for the CSV files behind `dvc plots`.
 
     Raises:
@@ -66,23 +71,28 @@ def evaluate(inputs: EvaluationInputs, run: Run, metrics_file: Path, report: Pat
     }
     write_plot_tables(tables, plots)
     figures = write_figures(tables, inputs.read_validation(), metrics, run.tasks, report)
-    page = render(metrics, run, inputs, {name: png_uri(file.read_bytes()) for name, file in figures.items()})
+    details = score_details(inputs, run)
+    write_details(details, report)
+    page = render(metrics, details, run, inputs, {name: png_uri(file.read_bytes()) for name, file in figures.items()})
     (report / "report.html").write_text(page)
     print_summary(metrics)
 
 
-def render(metrics: dict[str, Any], run: Run, inputs: EvaluationInputs, figures: dict[str, str]) -> str:
+def render(
+    metrics: dict[str, Any], details: Details, run: Run, inputs: EvaluationInputs, figures: dict[str, str]
+) -> str:
     """The page.
 
     Args:
         metrics: metrics.json.
+        details: What stands beside it.
         run: params.yaml.
         inputs: For the cohort flows and the sample crops (training split of the first pretraining cohort).
         figures: PNG data URIs by name.
     """
     samples = sample_breasts(inputs, run.pretrain.cohorts[0], SAMPLES, run.seed)
     flows = {cohort: cohort_flow(inputs, cohort) for cohort in run.evaluate.cohorts}
-    blocks = _result_blocks(metrics, run, figures) | _account_blocks(metrics, inputs, figures, samples, flows)
+    blocks = _result_blocks(metrics, details, run, figures) | _account_blocks(metrics, inputs, figures, samples, flows)
     return Template(TEMPLATE.read_text()).substitute(
         method=classes.METHOD_NAMES[metrics["method"]],
         encoder=metrics["encoder"],
@@ -93,7 +103,9 @@ def render(metrics: dict[str, Any], run: Run, inputs: EvaluationInputs, figures:
     )
 
 
-def _result_blocks(metrics: dict[str, Any], run: Run, figures: dict[str, str]) -> dict[str, list[str]]:
+def _result_blocks(
+    metrics: dict[str, Any], details: Details, run: Run, figures: dict[str, str]
+) -> dict[str, list[str]]:
     """What was measured, by section."""
     encoder = metrics["encoder"]
     return {
@@ -104,6 +116,8 @@ def _result_blocks(metrics: dict[str, Any], run: Run, figures: dict[str, str]) -
             picture(figures["label_efficiency"], "AUC over the percentage of labelled patients, per task"),
             picture(figures["roc"], "ROC curves of each binary task on its test split"),
         ],
+        "operating": operating_tables(details.operating_points),
+        "subgroups": subgroup_blocks(details.subgroups, details.gaps),
         "transfer": [classes.transfer_table(metrics, run.tasks)],
         "zero-shot": [classes.zero_shot_table(metrics, run.tasks)],
         "ordinal": [classes.ordinal_table(metrics, run.tasks)],

@@ -1,14 +1,16 @@
-"""Scores the risk models on the sealed follow-up: c-index, n-year AUC, calibration at the last horizon."""
+"""Scores the risk models on the sealed follow-up: c-indices, n-year AUCs, calibration at the last horizon."""
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float
 
 from pipeline.evaluation.rounding import interval_metrics, rounded
-from pipeline.metrics.bootstrap import auc_interval
+from pipeline.metrics.bootstrap import Interval, auc_interval
 from pipeline.metrics.calibration import brier, expected_calibration_error
-from pipeline.metrics.survival import concordance_interval, horizon_labels, observed_years
+from pipeline.metrics.censoring import Censoring, censoring_distribution, dynamic_auc_interval, uno_interval
+from pipeline.metrics.survival import concordance_interval, horizon_labels, observed_to_expected, observed_years
 from pipeline.sections import Risk
 
 # A cancer within 6 months of the exam counts as detected by it (Yala et al. 2021, eaba4373; shared method notes).
@@ -17,21 +19,28 @@ CALIBRATION_BINS = 10  # deciles of risk, as in Hosmer & Lemeshow 1980
 
 
 def score_risk(
-    predictions: pd.DataFrame, labels: pd.DataFrame, risk: Risk, resamples: int, seed: int
+    predictions: pd.DataFrame, labels: pd.DataFrame, images: pd.DataFrame, risk: Risk, resamples: int, seed: int
 ) -> dict[str, Any]:
-    """method -> c_index, auc_1y ... auc_<horizon>y (value, low, high, n, events) and calibration at the horizon.
+    """Metrics of every method; each but the calibration has value, low, high, n and events.
+
+    c_index, auc_1y ... auc_<horizon>y, calibration_<horizon>y (brier, ece, n); and corrected for censoring: uno_c,
+    dynamic_auc_1y ... dynamic_auc_<horizon>y, observed_to_expected.
 
     Args:
         predictions: Rows of tables.PREDICTIONS; those of task `risk` on the test split are read.
         labels: Sealed test images (tables.SEALED) of the risk cohort.
+        images: All images (tables.COHORT) of the risk cohort; how long the exams of its train and validation splits
+            were followed gives the censoring distribution.
         risk: Horizon and switches.
         resamples: Bootstrap resamples.
         seed: Of the bootstrap.
 
     Raises:
-        ValueError: an exam was scored that is not in the sealed test split.
+        ValueError: an exam was scored that is not in the sealed test split, or no development exam has follow-up.
     """
     exams = followed_exams(labels, risk.exclude_screen_detected)
+    development = followed_exams(images[images["split"] != "test"], risk.exclude_screen_detected)
+    censoring = censoring_distribution(*_observed(development))
     rows = predictions[(predictions["task"] == "risk") & (predictions["split"] == "test")]
     if strangers := sorted(set(rows["exam_id"]) - set(labels["exam_id"])):
         raise ValueError(f"risk: scored exam {strangers[0]}, which is not in the sealed test split")
@@ -39,7 +48,8 @@ def score_risk(
     for method, group in rows.groupby("method", sort=True):
         by_seed = group.groupby(["exam_id", "horizon_years"])["score"].mean().unstack("horizon_years")
         own = exams.join(by_seed, how="inner").sort_index()
-        found[str(method)] = _method_metrics(own, risk, resamples, seed)
+        plain = _method_metrics(own, risk, resamples, seed)
+        found[str(method)] = plain | _censored_metrics(own, censoring, risk.horizon_years, resamples, seed)
     return found
 
 
@@ -61,7 +71,7 @@ def _method_metrics(exams: pd.DataFrame, risk: Risk, resamples: int, seed: int) 
     to_cancer, followed = exams["years_to_cancer"].to_numpy(), exams["years_followed"].to_numpy()
     patients = exams["patient_id"].to_numpy().astype(str)
     last = exams[risk.horizon_years].to_numpy().astype(np.float64)
-    years, events = observed_years(to_cancer, followed)
+    years, events = _observed(exams)
     interval = concordance_interval(years, events, last, patients, resamples, seed)
     found = {"c_index": interval_metrics("value", interval) | {"n": len(exams), "events": int(events.sum())}}
     for horizon in range(1, risk.horizon_years + 1):
@@ -73,6 +83,40 @@ def _method_metrics(exams: pd.DataFrame, risk: Risk, resamples: int, seed: int) 
     labels, known = horizon_labels(to_cancer, followed, risk.horizon_years, mirai_compat=True)
     found[f"calibration_{risk.horizon_years}y"] = _calibration(labels[known], last[known])
     return found
+
+
+def _censored_metrics(
+    exams: pd.DataFrame, censoring: Censoring, horizon_years: int, resamples: int, seed: int
+) -> dict[str, Any]:
+    """Metrics of one model in which a cancer counts for those lost before; n: who can be in a pair, or all exams."""
+    (years, events), patients = _observed(exams), exams["patient_id"].to_numpy().astype(str)
+    last = exams[horizon_years].to_numpy().astype(np.float64)
+    before = events & (years < horizon_years)
+    interval = uno_interval(years, events, last, patients, censoring, horizon_years, resamples, seed)
+    found = {"uno_c": _counted(interval, len(exams), years[before], censoring)}
+    for horizon in range(1, horizon_years + 1):
+        scores, cases = exams[horizon].to_numpy().astype(np.float64), events & (years <= horizon)
+        interval = dynamic_auc_interval(years, events, scores, patients, censoring, horizon, resamples, seed)
+        n = int((cases | (years > horizon)).sum())
+        found[f"dynamic_auc_{horizon}y"] = _counted(interval, n, years[cases], censoring)
+    ratio = interval_metrics("value", observed_to_expected(years, events, last, patients, horizon_years))
+    cancers = int((events & (years <= horizon_years)).sum())
+    return found | {"observed_to_expected": ratio | {"n": len(exams), "events": cancers}}
+
+
+def _counted(
+    interval: Interval, n: int, cancer_years: Float[np.ndarray, " cancer"], censoring: Censoring
+) -> dict[str, Any]:
+    """An interval with its exams and cancers; one that G does not reach says so."""
+    entry = interval_metrics("value", interval) | {"n": n, "events": len(cancer_years)}
+    if cancer_years.max(initial=0) > censoring.years[-1]:
+        entry["flag"] = "a cancer came later than any development exam was followed"
+    return entry
+
+
+def _observed(exams: pd.DataFrame) -> tuple[Float[np.ndarray, " exam"], Bool[np.ndarray, " exam"]]:
+    """`observed_years` of exams as `followed_exams` gives them."""
+    return observed_years(exams["years_to_cancer"].to_numpy(), exams["years_followed"].to_numpy())
 
 
 def _calibration(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | int | None]:

@@ -54,7 +54,8 @@ def score(inputs: EvaluationInputs, run: Run) -> tuple[Metrics, list[Scored]]:
     for name, task in run.tasks.items():
         grades = BIRADS_GRADES if task.label == "birads" else DENSITY_GRADES
         metrics[name] = score_task([unit for unit in units if unit.task == name], grades, resamples, run.seed)
-    metrics["risk"] = score_risk(predictions, labels[run.risk.cohort], run.risk, resamples, run.seed)
+    followed = labels[run.risk.cohort], inputs.read_images(run.risk.cohort)
+    metrics["risk"] = score_risk(predictions, *followed, run.risk, resamples, run.seed)
     metrics["fusion"] = score_fusion(breasts, resamples, run.seed)
     metrics["retrieval"] = _rounded(inputs.read_retrieval())
     metrics["reports"] = {"pretrain": {name: describe_reports(inputs, name) for name in run.pretrain.cohorts}}

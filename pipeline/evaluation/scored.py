@@ -63,7 +63,7 @@ def scored_breasts(predictions: pd.DataFrame, labels: pd.DataFrame, label: str) 
     task = f"fuse_{label}"
     rows = predictions[(predictions["task"] == task) & (predictions["split"] == "test")]
     known = image_grades(labels, label).merge(labels[["image_id", "breast_id"]], on="image_id")
-    breasts = known.groupby("breast_id", as_index=False).agg({"patient_id": "first", "grade": _any_known})
+    breasts = known.groupby("breast_id", as_index=False).agg({"patient_id": "first", "grade": any_known})
     return list(_settings(rows, breasts, "breast_id", (task, "test"), is_ordinal=False))
 
 
@@ -104,6 +104,6 @@ def _settings(
         )
 
 
-def _any_known(grades: pd.Series) -> float:
+def any_known(grades: pd.Series) -> float:
     """1 if any image is positive; unknown if none is and one is unknown."""
     return 1.0 if (grades == 1).any() else float(grades.max(skipna=False))

@@ -19,7 +19,7 @@ BLOCK_RESAMPLES = 100
 
 
 class Interval(NamedTuple):
-    """A statistic and its 95 % percentile interval; all NaN where too few patients support it."""
+    """A statistic and its 95 % interval, by resampling or in closed form; all NaN where too few patients support it."""
 
     value: float
     low: float
@@ -119,11 +119,19 @@ def concordant_pairs(
     events: Bool[np.ndarray, " sample"],
     scores: Float[np.ndarray, "*seeds sample"],
     patients: Shaped[np.ndarray, " sample"],
+    weights: Float[np.ndarray, " sample"] | None = None,
 ) -> PatientPairs:
     """Counts, for every pair of patients, the comparable pairs of samples and those in the right order.
 
     A pair is comparable if the first has an event, before the other's time or at the time the other is censored; it
     is won if the first scores higher, half won at equal scores, and averaged over the leading axis of seeds.
+
+    Args:
+        years: To the event, or to the end of follow-up.
+        events: True where years ends in an event.
+        scores: Higher means earlier.
+        patients: Whose sample it is.
+        weights: What a pair counts, by its first sample; by default 1. Read where there is an event.
 
     Source: Harrell et al., Statistics in Medicine 1996, 15:361-387; ties as in lifelines' concordance_index.
     """
@@ -132,14 +140,16 @@ def concordant_pairs(
     order = np.argsort(owner, kind="stable")
     starts = np.searchsorted(owner[order], np.arange(owner.max() + 1))
     others, other_years, other_events = scores[:, order], years[order], events[order]
-    rows = np.unique(owner[events])
+    weights = np.ones(len(years)) if weights is None else weights
+    firsts = np.flatnonzero(events)
+    rows, row_of_first = np.unique(owner[firsts], return_inverse=True)
     won, compared = np.zeros((2, len(rows), len(starts)))
-    for row, patient in enumerate(rows):
-        for first in np.flatnonzero(events & (owner == patient)):
-            comparable = (other_years > years[first]) | ((other_years == years[first]) & ~other_events)
-            ahead = (np.sign(scores[:, [first]] - others).mean(axis=0) + 1) / 2
-            won[row] += np.add.reduceat(ahead * comparable, starts)
-            compared[row] += np.add.reduceat(comparable.astype(np.float64), starts)
+    for row, first in zip(row_of_first, firsts, strict=True):
+        comparable = (other_years > years[first]) | ((other_years == years[first]) & ~other_events)
+        counted = weights[first] * comparable
+        ahead = (np.sign(scores[:, [first]] - others).mean(axis=0) + 1) / 2
+        won[row] += np.add.reduceat(ahead * counted, starts)
+        compared[row] += np.add.reduceat(counted, starts)
     return PatientPairs(won, compared, rows)
 
 

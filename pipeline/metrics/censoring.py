@@ -8,9 +8,16 @@ followed for t years. This holds if the end of follow-up depends on neither the 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Shaped
 
-from pipeline.metrics.bootstrap import MIN_PATIENTS, UNSUPPORTED, Interval, PatientPairs, pair_interval
+from pipeline.metrics.bootstrap import (
+    MIN_PATIENTS,
+    UNSUPPORTED,
+    Interval,
+    PatientPairs,
+    concordant_pairs,
+    pair_interval,
+)
 
 
 class Censoring(NamedTuple):
@@ -133,8 +140,7 @@ def uno_pairs(
     cases = events & (years < horizon_years)
     weights = np.zeros(len(years))
     weights[cases] = censoring.inverse(years[cases]) ** 2
-    ranks = np.unique(years, return_inverse=True)[1]
-    return _weighted_pairs(weights, 2 * ranks + ~events, risk, patients)
+    return concordant_pairs(years, cases, risk, patients, weights)
 
 
 def dynamic_auc_pairs(
@@ -159,29 +165,9 @@ def dynamic_auc_pairs(
     cases = events & (years <= horizon_years)
     weights = np.zeros(len(years))
     weights[cases] = censoring.inverse(years[cases])
-    return _weighted_pairs(weights, (years > horizon_years).astype(np.int64), risk, patients)
-
-
-def _weighted_pairs(
-    weights: Float[np.ndarray, " exam"],
-    order: Int[np.ndarray, " exam"],
-    risk: Float[np.ndarray, " exam"],
-    patients: Shaped[np.ndarray, " exam"],
-) -> PatientPairs:
-    """Compares each exam of positive weight with all of a higher order, and sums the weights by patients."""
-    _, owner = np.unique(patients, return_inverse=True)
-    by_owner = np.argsort(owner, kind="stable")
-    starts = np.searchsorted(owner[by_owner], np.arange(owner.max() + 1))
-    other_order, other_risk = order[by_owner], risk[by_owner]
-    firsts = np.flatnonzero(weights)
-    rows, row_of_first = np.unique(owner[firsts], return_inverse=True)
-    won, compared = np.zeros((2, len(rows), len(starts)))
-    for row, first in zip(row_of_first, firsts, strict=True):
-        comparable = weights[first] * (other_order > order[first])
-        ahead = (np.sign(risk[first] - other_risk) + 1) / 2
-        won[row] += np.add.reduceat(ahead * comparable, starts)
-        compared[row] += np.add.reduceat(comparable, starts)
-    return PatientPairs(won, compared, rows)
+    # Of the three times, cases have the event at 0, so that only exams at 1 are comparable with them.
+    sides = np.select([cases, years > horizon_years], [0.0, 1.0], -1.0)
+    return concordant_pairs(sides, cases, risk, patients, weights)
 
 
 def _is_supported(

@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
+from pipeline.downstream.feature_table import read_features
 from pipeline.downstream.fit import Schedule
 from pipeline.downstream.head import class_weights, train_linear_head
 from pipeline.downstream.probe import probe
@@ -66,6 +68,25 @@ def test_ranks_held_out_images_where_the_features_carry_the_label(
     aucs = {e: roc_auc_score(r["mass"].astype(bool), r["score"]) for e, r in rows.groupby("encoder")}
     assert aucs["pretrained"] > 0.88
     assert aucs["initial"] < 0.75
+
+
+@pytest.mark.parametrize("signal", [0.5, 1.4])
+def test_reaches_the_best_possible_auc_of_a_planted_signal(
+    tmp_path: Path, write_archive: WriteArchive, signal: float
+) -> None:
+    """Feature 0 is the label times `signal` plus unit noise: the best score there is, of AUC Phi(signal / sqrt 2)."""
+    truth = write_archive(tmp_path, patients=1200, width=32, signal=signal)
+    settings = SETTINGS.model_copy(update={"fractions": [1.0], "seeds": [0], "paper_epochs": 30, "paper_batch": 96})
+    own = {"pretrained": tmp_path / "features"}
+    probe("mass_small", MASS, tmp_path / "cohort", own, own, settings, 7, tmp_path / "out")
+    rows = read_table(tmp_path / "out" / "predictions.parquet", PREDICTIONS)
+    rows = rows[rows["split"] == "test"].merge(truth[["image_id", "mass"]], on="image_id")
+    features = read_features(tmp_path / "features").set_index("image_id")["backbone"]
+    for method, scored in rows.groupby("method"):
+        labels = scored["mass"].astype(bool)
+        best = roc_auc_score(labels, [vector[0] for vector in features.loc[scored["image_id"]]])
+        assert best == pytest.approx(norm.cdf(signal / 2**0.5), abs=0.03)
+        assert roc_auc_score(labels, scored["score"]) == pytest.approx(best, abs=0.03), method
 
 
 def test_ordinal_score_is_the_expected_grade(tmp_path: Path, truth: pd.DataFrame) -> None:

@@ -1,0 +1,39 @@
+"""What stands in the report and beside it as CSV, but not in metrics.json: operating points and subgroups."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from pipeline.evaluation.inputs import EvaluationInputs
+from pipeline.evaluation.operating_points import operating_points
+from pipeline.evaluation.rounding import DECIMALS
+from pipeline.evaluation.subgroups import largest_gaps, score_subgroups
+from pipeline.sections import Run
+
+
+class Details(NamedTuple):
+    """Tidy tables: of `operating_points`, `score_subgroups` and `largest_gaps`."""
+
+    operating_points: pd.DataFrame
+    subgroups: pd.DataFrame
+    gaps: pd.DataFrame
+
+
+def score_details(inputs: EvaluationInputs, run: Run) -> Details:
+    """Scores them on the sealed labels of all evaluation cohorts."""
+    predictions = inputs.read_predictions()
+    labels = {cohort: inputs.read_labels(cohort) for cohort in run.evaluate.cohorts}
+    development = {cohort: inputs.read_images(cohort) for cohort in run.evaluate.cohorts}
+    resampling = (run.evaluate.bootstrap, run.seed)
+    points = operating_points(predictions, development, labels, run.tasks, *resampling)
+    scored = (predictions, labels, run.tasks, run.filter.age_band_years, *resampling)
+    subgroups = score_subgroups(*scored)
+    return Details(points, subgroups, largest_gaps(subgroups, *scored))
+
+
+def write_details(details: Details, folder: Path) -> None:
+    """One CSV per table, rounded as metrics.json is; empty where no number is supported."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in details._asdict().items():
+        table.round(DECIMALS).to_csv(folder / f"{name}.csv", index=False)

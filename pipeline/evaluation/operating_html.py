@@ -1,0 +1,90 @@
+"""The pretrained encoder's operating points and calibration, and its AUC by image, breast and exam."""
+
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from pipeline.evaluation.html_parts import Row, number, plain_heads, statistic, table
+from pipeline.evaluation.operating_points import AGGREGATES, CALIBRATED, GROUPS, LINE
+from pipeline.evaluation.risk_scores import CALIBRATION_BINS
+from pipeline.metrics.bootstrap import MIN_PATIENTS
+
+SETTING_NAMES = {"lp_100": "LP 100 %", "ft_100": "FT", "zero_shot": "zero-shot"}
+# Statistic of `operating_points` -> head of its column.
+IMAGE_COLUMNS = {
+    "average_precision": "AP",
+    "sensitivity_at_90": "Sensitivity at 90 %",
+    "sensitivity_at_95": "Sensitivity at 95 %",
+    "recall_rate_at_95": "Recall rate at 95 %",
+    "pf1": "pF1",
+    "brier": "Brier",
+    "ece": "ECE",
+    "calibration_slope": "Slope",
+}
+# (unit, aggregate) of `operating_points` -> head of its column.
+UNIT_COLUMNS = {("image", "none"): "Image"} | {
+    (unit, aggregate): f"{unit.capitalize()}, {aggregate}" for unit in GROUPS for aggregate in AGGREGATES
+}
+COUNTED = ("image", *GROUPS)
+
+
+def operating_tables(points: pd.DataFrame) -> list[str]:
+    """Two tables of the pretrained encoder on the tasks' own test splits; none where no binary task was scored.
+
+    Args:
+        points: From `operating_points`.
+    """
+    own = points[(points["split"] == "test") & (points["encoder"] == "pretrained")]
+    return [] if own.empty else [_image_table(own[own["unit"] == "image"]), _unit_table(own[own["statistic"] == "auc"])]
+
+
+def _image_table(points: pd.DataFrame) -> str:
+    """A row per task and setting, a column per statistic of the images."""
+    rows = []
+    for names, group in _by_setting(points).items():
+        found = {row["statistic"]: _cell(row) for row in group}
+        counts = [number(group[0][name]) for name in ("n", "positives")]
+        rows.append(Row([*names, *(found[name] for name in IMAGE_COLUMNS), *counts]))
+    caption = (
+        "<b>Operating points and calibration.</b> Unit: image. Pretrained encoder, test split, mean over seeds, 95 %"
+        " interval over patients. AP: average precision; a useless score has the share of positives. Sensitivity and"
+        " recall rate stand at a specificity of 90 or 95 %, read from the test curve; recall rate is the share of all"
+        f" images called back. pF1, Brier, ECE ({CALIBRATION_BINS} bins of equal size) and slope (1: calibrated, below"
+        " 1: too extreme) are of probabilities: scores Platt-scaled on validation; n/a where validation has no scores."
+    )
+    return table(plain_heads("Task", "Setting", *IMAGE_COLUMNS.values(), "n", "pos."), rows, caption, words=2)
+
+
+def _unit_table(points: pd.DataFrame) -> str:
+    """A row per task and setting, a column per unit and aggregate."""
+    rows = []
+    for names, group in _by_setting(points).items():
+        found = {(row["unit"], row["aggregate"]): _cell(row) for row in group}
+        counts = {row["unit"]: number(row["n"]) for row in group}
+        rows.append(Row([*names, *(found[key] for key in UNIT_COLUMNS), *(counts[unit] for unit in COUNTED)]))
+    caption = (
+        "<b>AUC by unit.</b> Unit: image, breast or exam, as the column says. The score of a breast or exam is the mean"
+        " or the maximum of its images' scores; it is positive if any image is, and left out if none is and one is"
+        " unknown. Pretrained encoder, test split, mean over seeds, DeLong's 95 % interval with patients as clusters."
+    )
+    heads = plain_heads("Task", "Setting", *UNIT_COLUMNS.values(), *(f"n, {unit}" for unit in COUNTED))
+    return table(heads, rows, caption, words=2)
+
+
+def _by_setting(points: pd.DataFrame) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """(HTML of the task, name of the setting) -> its rows, in their order."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in points.to_dict("records"):
+        names = (f"<code>{escape(row['task'])}</code>", SETTING_NAMES[row["setting"]])
+        found.setdefault(names, []).append({str(name): value for name, value in row.items()})
+    return found
+
+
+def _cell(row: dict[str, Any]) -> str:
+    """The statistic with its interval; n/a where it is NaN, with the reasons that it can have."""
+    reason = f"fewer than {MIN_PATIENTS} patients on one side"
+    if row["statistic"] in (*CALIBRATED, *LINE):
+        reason += ", or no validation scores of both classes"
+    entry = {name: None if pd.isna(row[name]) else row[name] for name in ("value", "low", "high")}
+    return statistic(entry | {"flag": reason}, "value")

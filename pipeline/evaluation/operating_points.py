@@ -1,0 +1,185 @@
+"""What a reviewer asks of a classifier beside its AUC: operating points, precision, calibration, breasts and exams.
+
+Nothing is fitted on a label of the test split: the maps from scores to probabilities come from validation patients. The
+thresholds of a given specificity are read from the test scores, as a ROC curve is; they describe it and choose nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from pipeline.evaluation.risk_scores import CALIBRATION_BINS
+from pipeline.evaluation.scored import Scored, any_known, image_grades, scored_images
+from pipeline.metrics.bootstrap import UNSUPPORTED, Interval, cut_points
+from pipeline.metrics.delong import delong_interval
+from pipeline.metrics.operating import (
+    partial_auc,
+    probabilistic_f1,
+    recall_rate_at_specificity,
+    sensitivity_at_specificity,
+    weighted_average_precision,
+)
+from pipeline.metrics.recalibration import PlattMap, calibration_slope, platt
+from pipeline.metrics.weighted import Statistic, weighted_brier, weighted_calibration_error, weighted_interval
+from pipeline.sections import Task
+
+# From labels, scores or probabilities of one seed, and weights per resample to a value per resample.
+SampleStatistic = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+Maps = Mapping[tuple[str, str, str], Sequence[PlattMap]]
+
+COLUMNS = (
+    *("task", "split", "setting", "encoder", "unit", "aggregate", "statistic"),
+    *("value", "low", "high", "n", "patients", "positives"),
+)
+# Radiologists of the US screen at a specificity of 89 % (Lehman et al., Radiology 2017, 283:49-58); European programmes
+# are to recall less than 5 % of the women screened before (European guidelines, 4th edition 2006).
+RANKED: dict[str, SampleStatistic] = {
+    "average_precision": weighted_average_precision,
+    "sensitivity_at_90": partial(sensitivity_at_specificity, specificity=0.90),
+    "sensitivity_at_95": partial(sensitivity_at_specificity, specificity=0.95),
+    "recall_rate_at_90": partial(recall_rate_at_specificity, specificity=0.90),
+    "recall_rate_at_95": partial(recall_rate_at_specificity, specificity=0.95),
+    "partial_auc_10": partial(partial_auc, max_rate=0.10),
+}
+CALIBRATED: dict[str, SampleStatistic] = {
+    "pf1": probabilistic_f1,
+    "brier": weighted_brier,
+    "ece": partial(weighted_calibration_error, bins=CALIBRATION_BINS),
+}
+LINE = ("calibration_slope", "calibration_intercept")
+STATISTICS = ("auc", *RANKED, *CALIBRATED, *LINE)
+GROUPS = {"breast": "breast_id", "exam": "exam_id"}
+AGGREGATES = ("mean", "max")
+
+
+def operating_points(
+    predictions: pd.DataFrame,
+    development: Mapping[str, pd.DataFrame],
+    labels: Mapping[str, pd.DataFrame],
+    tasks: Mapping[str, Task],
+    resamples: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Every binary task at all training patients (`lp_100`, `ft_100`) and without a label (`zero_shot`).
+
+    Images have all of STATISTICS: the AUC with DeLong's interval; RANKED on the scores; CALIBRATED and LINE on
+    probabilities. A seed's probabilities are its scores through Platt's map, fitted on that seed's validation
+    predictions of the task's own cohort and applied to `test` and to transfer alike; never on test labels. Values are
+    means over the training seeds. Breasts and exams have the AUC of the mean and of the maximum of all their images'
+    scores; one is positive if any of its known images is, unknown if none is and one is unknown.
+
+    Args:
+        predictions: Rows of tables.PREDICTIONS, those of the validation split among them.
+        development: tables.COHORT by cohort, which holds the labels of the validation split.
+        labels: Sealed test images (tables.SEALED) by cohort.
+        tasks: By name; ordinal ones are left out.
+        resamples: Bootstrap resamples.
+        seed: Of the bootstrap.
+
+    Returns:
+        One row per statistic with COLUMNS. unit: image, breast or exam; aggregate: mean, max, or `none` of an image.
+        value, low, high: with a 95 % interval over patients; calibration slope and intercept have none. n: units with a
+        known label; patients, positives: of these. All NaN below MIN_PATIENTS patients with a positive, or with a
+        negative; CALIBRATED and LINE are NaN where `platt_maps` has no map. ECE takes the absolute value of noise too,
+        which every resample adds to: its interval lies high and may miss the value.
+
+    Raises:
+        ValueError: an image was scored that is not in its split, or not by every seed.
+    """
+    binary = {name: task for name, task in tasks.items() if task.kind == "binary"}
+    rows = _reported_rows(predictions, binary)
+    maps = platt_maps(rows, development, binary)
+    found = [
+        _row(unit, "image", "none", name, interval)
+        for unit in scored_images(rows, labels, binary)
+        for name, interval in _image_intervals(unit, maps, resamples, seed).items()
+    ]
+    for kind, column in GROUPS.items():
+        truth = {cohort: _grouped_labels(images, column, binary) for cohort, images in labels.items()}
+        for aggregate in AGGREGATES:
+            for unit in scored_images(_grouped_scores(rows, column, aggregate), truth, binary):
+                interval = delong_interval(unit.grades == 1, unit.scores, unit.patients)
+                found.append(_row(unit, kind, aggregate, "auc", interval))
+    return pd.DataFrame(found, columns=COLUMNS)
+
+
+def platt_maps(predictions: pd.DataFrame, development: Mapping[str, pd.DataFrame], tasks: Mapping[str, Task]) -> Maps:
+    """Platt's map of every training seed, fitted on the validation split; no table here holds a test label.
+
+    Args:
+        predictions: Rows of tables.PREDICTIONS; only those of the validation split are read.
+        development: tables.COHORT by cohort.
+        tasks: Binary ones, by name.
+
+    Returns:
+        By (task, setting, encoder), a map per seed in ascending order. A setting without validation rows is missing, as
+        is one whose known validation labels are of one class, or where all validation scores of a seed are equal.
+    """
+    # scored_images joins the split named test: here the validation images stand in its place.
+    rows = predictions[predictions["split"] == "validation"].assign(split="test")
+    truth = {cohort: images[images["split"] == "validation"] for cohort, images in development.items()}
+    return {
+        _key(unit): [platt(unit.grades == 1, scores) for scores in unit.scores]
+        for unit in scored_images(rows, truth, tasks)
+        if len(np.unique(unit.grades)) == 2 and (np.ptp(unit.scores, axis=1) > 0).all()
+    }
+
+
+def _reported_rows(predictions: pd.DataFrame, tasks: Mapping[str, Task]) -> pd.DataFrame:
+    """Predictions of lp_100, ft_100 and zero_shot; scores as float64."""
+    full = predictions["method"].isin(["lp", "ft"]) & (predictions["fraction"] == 1)
+    chosen = predictions["task"].isin(list(tasks)) & (full | (predictions["method"] == "zero_shot"))
+    return predictions[chosen].astype({"score": np.float64})
+
+
+def _image_intervals(unit: Scored, maps: Maps, resamples: int, seed: int) -> dict[str, Interval]:
+    """STATISTICS of one setting's images."""
+    labels = unit.grades == 1
+    found = dict.fromkeys(STATISTICS, UNSUPPORTED)
+    if not cut_points(labels, unit.patients):
+        return found
+    found["auc"] = delong_interval(labels, unit.scores, unit.patients)
+    weighted = [(name, statistic, unit.scores) for name, statistic in RANKED.items()]
+    if fitted := maps.get(_key(unit)):
+        chances = np.stack([to_chance(scores) for to_chance, scores in zip(fitted, unit.scores, strict=True)])
+        weighted += [(name, statistic, chances) for name, statistic in CALIBRATED.items()]
+        line = np.mean([calibration_slope(labels, row) for row in chances], axis=0)
+        found |= {name: Interval(float(value), np.nan, np.nan) for name, value in zip(LINE, line, strict=True)}
+    for name, statistic, scores in weighted:
+        found[name] = weighted_interval(_over_seeds(statistic, labels, scores), unit.patients, resamples, seed)
+    return found
+
+
+def _over_seeds(
+    statistic: SampleStatistic, labels: Bool[np.ndarray, " sample"], scores: Float[np.ndarray, "seed sample"]
+) -> Statistic:
+    """Mean over the training seeds, as a function of the weights alone."""
+    return lambda weights: np.asarray(np.mean([statistic(labels, row, weights) for row in scores], axis=0))
+
+
+def _grouped_scores(rows: pd.DataFrame, column: str, aggregate: str) -> pd.DataFrame:
+    """Predictions of breasts or exams in the form of images': the group's id stands as image_id."""
+    keys = [column, "task", "method", "encoder", "fraction", "seed", "split"]
+    return rows.groupby(keys, as_index=False).agg({"score": aggregate}).rename(columns={column: "image_id"})
+
+
+def _grouped_labels(images: pd.DataFrame, column: str, tasks: Mapping[str, Task]) -> pd.DataFrame:
+    """Labels of breasts or exams in the form of images': the group's id stands as image_id."""
+    names = sorted({task.label for task in tasks.values()})
+    known = images[[column, "patient_id"]].assign(**{name: image_grades(images, name)["grade"] for name in names})
+    rules = {"patient_id": "first"} | dict.fromkeys(names, any_known)
+    return known.groupby(column, as_index=False).agg(rules).rename(columns={column: "image_id"})
+
+
+def _key(unit: Scored) -> tuple[str, str, str]:
+    return unit.task, unit.setting, unit.encoder
+
+
+def _row(unit: Scored, kind: str, aggregate: str, statistic: str, interval: Interval) -> dict[str, object]:
+    """One row of the tidy table."""
+    names = (unit.task, unit.split, unit.setting, unit.encoder, kind, aggregate, statistic)
+    counts = (len(unit.grades), len(np.unique(unit.patients)), int(unit.grades.sum()))
+    return dict(zip(COLUMNS, (*names, *interval, *counts), strict=True))
