@@ -33,7 +33,7 @@ def write_manifests(cohorts: Path, names: Sequence[str], archives: Mapping[str, 
             refuse_overlap(one, splits[one], other, splits[other])
     out.mkdir(parents=True, exist_ok=True)
     for name, patients in splits.items():
-        lines = sorted(f"{hash_patient(patient)},{split}" for patient, split in patients.items())
+        lines = sorted(f"{hash_patient(str(patient))},{split}" for patient, split in patients.items())
         (out / f"{name}.csv").write_text("\n".join(["patient,split", *lines]) + "\n")
 
 

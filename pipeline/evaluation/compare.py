@@ -151,8 +151,8 @@ def _cells(row: Comparison) -> tuple[str, ...]:
 def main(a: str, b: str) -> None:
     """Fetches, compares and prints."""
     with tempfile.TemporaryDirectory() as name:
-        folders = [fetch_experiment(experiment, Path(name) / str(n)) for n, experiment in enumerate((a, b))]
-        print_comparison(compare(*folders), a, b)
+        first, second = fetch_experiment(a, Path(name) / "a"), fetch_experiment(b, Path(name) / "b")
+        print_comparison(compare(first, second), a, b)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def render(runs: Runs, tasks: Mapping[str, Task]) -> str:
         runs: metrics.json by method, in the order of the rows.
         tasks: Of params.yaml; a table of the paper without a task of its cohort and label has published rows alone.
     """
-    by_target = {(task.cohort, task.label): name for name, task in tasks.items()}
+    by_target: dict[tuple[str, str], str] = {(task.cohort, task.label): name for name, task in tasks.items()}
     sections = {f"Table {paper.number}": _classification(runs, paper, by_target) for paper in PAPER_TABLES}
     sections |= {"Table 4": _risk(runs), "Table 5": _retrieval(runs)}
     anchors = {title: title.lower().replace(" ", "-") for title in sections}

@@ -88,7 +88,8 @@ def test_screen_detected_cancers_can_be_left_out(evaluated) -> None:
     assert early
     assert set(followed_exams(labels, False).index) - set(followed_exams(labels, True).index) == early
     settings = evaluated.run.risk.model_copy(update={"exclude_screen_detected": True})
-    strict = score_risk(evaluated.inputs.read_predictions(), labels, settings, 100, 0)
+    images = evaluated.inputs.read_images("screening")
+    strict = score_risk(evaluated.inputs.read_predictions(), labels, images, settings, 100, 0)
     assert strict["exam"]["c_index"]["n"] == 60 - len(early)
 
 
