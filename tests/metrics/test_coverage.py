@@ -42,7 +42,7 @@ def test_true_values_are_those_of_one_huge_cohort_without_dropout() -> None:
     for name, value in expected.items():  # 60,000 exams, 120,000 images: standard errors of at most 0.007
         assert truth[name] == pytest.approx(value, abs=0.015 if name == "observed_to_expected" else 0.008)
     gaps = [values["uno_c"] - values["harrell_c"] for values in (truth, expected)]  # one cohort: its scatter cancels
-    assert gaps[0] == pytest.approx(gaps[1], abs=3e-4)
+    assert gaps[0] == pytest.approx(gaps[1], abs=2e-3)
 
 
 def test_intervals_cover_the_truth_in_about_95_of_100_cohorts() -> None:
