@@ -25,7 +25,8 @@ plots: setup  ## dvc plots of the workspace as one page that needs no network
 	dvc plots show --html-template .scratch/vega.html
 
 compare: setup  ## two experiments on the same test patients: make compare A=<experiment> B=workspace
-	@python -m pipeline.evaluation.compare "$(A)" "$(B)"
+	@test -n "$(A)" -a -n "$(B)" || { echo "usage: make compare A=<experiment or commit> B=workspace" >&2; exit 1; }
+	@python -m pipeline.evaluation.compare "$(A)" "$(B)" data/sealed results/predictions
 
 tables: setup  ## tables 1 to 5 with a row per method, an experiment each; those that exist are not run again
 	python -m pipeline.evaluation.tables results/tables.html

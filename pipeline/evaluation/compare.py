@@ -4,7 +4,6 @@ A and B are experiments, branches, tags or commits; `workspace` is what lies in 
 computed: predictions and sealed labels come from DVC's cache.
 """
 
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,13 +17,19 @@ from pipeline.evaluation.scored import Scored, scored_breasts, scored_images
 from pipeline.metrics.bootstrap import auc_interval, paired_auc_gain
 from pipeline.metrics.delong import delong_test
 from pipeline.metrics.multiple import holm
-from pipeline.params import read_params
+from pipeline.params import PARAMS_FILE, PROFILE_FOLDER, read_params
 from pipeline.tables import PREDICTIONS, SEALED, read_table
 
 WORKSPACE = "workspace"
-NEEDED = ("params.yaml", "conf/profile", "data/sealed", "results/predictions")
 RESAMPLES = 2000  # a paired interval moves by less than 0.002 between seeds of the resampling
 COLUMNS = ("task", "split", "setting", "A", "B", "A - B", "p", "p (Holm)", "n")
+
+
+class Places(NamedTuple):
+    """Where an experiment keeps its sealed labels (a folder per cohort) and its predictions, from its root."""
+
+    sealed: Path
+    predictions: Path
 
 
 class Comparison(NamedTuple):
@@ -47,38 +52,39 @@ class Comparison(NamedTuple):
     n: int
 
 
-def compare(a: Path, b: Path, resamples: int = RESAMPLES) -> list[Comparison]:
+def compare(a: Path, b: Path, places: Places, resamples: int = RESAMPLES) -> list[Comparison]:
     """Compares two checkouts setting by setting, pretrained encoders only.
 
     Args:
-        a: Folder with NEEDED of one experiment.
+        a: Folder with parameters, sealed labels and predictions of one experiment.
         b: The same of the other.
+        places: Where they are in both.
         resamples: Of the bootstrap.
 
     Raises:
         InputError: they have no setting in common, or did not score the same units.
     """
-    others = {(unit.task, unit.split, unit.setting): unit for unit in read_scored(b)}
-    pairs = [(unit, others.get((unit.task, unit.split, unit.setting))) for unit in read_scored(a)]
+    others = {(unit.task, unit.split, unit.setting): unit for unit in read_scored(b, places)}
+    pairs = [(unit, others.get((unit.task, unit.split, unit.setting))) for unit in read_scored(a, places)]
     found = [_compare(one, other, resamples) for one, other in pairs if other is not None]
     if not found:
         raise InputError("compare: expected tasks and settings that both experiments have, found none")
     return list(_corrected(found))
 
 
-def read_scored(folder: Path) -> list[Scored]:
+def read_scored(folder: Path, places: Places) -> list[Scored]:
     """The scored test units of an experiment, of its pretrained encoder."""
     run = read_params(folder).run
-    files = sorted((folder / "results/predictions").rglob("predictions.parquet"))
+    files = sorted((folder / places.predictions).rglob("predictions.parquet"))
     predictions = pd.concat([read_table(file, PREDICTIONS) for file in files], ignore_index=True)
-    labels = {name: read_table(folder / "data/sealed" / name / "labels.parquet", SEALED) for name in run.cohorts}
+    labels = {name: read_table(folder / places.sealed / name / "labels.parquet", SEALED) for name in run.cohorts}
     units = scored_images(predictions, labels, run.tasks)
     units += scored_breasts(predictions, labels[run.fuse.cohort], run.fuse.label)
     return [unit for unit in units if unit.encoder == "pretrained"]
 
 
-def fetch_experiment(name: str, folder: Path) -> Path:
-    """Puts NEEDED of an experiment into a folder.
+def fetch_experiment(name: str, folder: Path, places: Places) -> Path:
+    """Puts what `compare` reads of an experiment into a folder.
 
     Raises:
         InputError: there is no such experiment, or its files are neither here nor in DVC's cache.
@@ -91,9 +97,9 @@ def fetch_experiment(name: str, folder: Path) -> Path:
 
     try:
         files = DVCFileSystem(".", rev=name)
-        for path in NEEDED:
+        for path in (PARAMS_FILE, PROFILE_FOLDER, *places):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            files.get(path, str(folder / path), recursive=True)
+            files.get(str(path), str(folder / path), recursive=True)
     except (DvcException, SCMError, OSError) as error:
         raise InputError(
             f"compare: {name}: expected an experiment, branch, tag or commit whose predictions are in the cache, found:"
@@ -148,14 +154,13 @@ def _cells(row: Comparison) -> tuple[str, ...]:
     return (row.task, row.split, row.setting, f"{row.auc_a:.3f}", f"{row.auc_b:.3f}", difference, *ps, str(row.n))
 
 
-def main(a: str, b: str) -> None:
+def main(a: str, b: str, sealed: str, predictions: str) -> None:
     """Fetches, compares and prints."""
+    places = Places(Path(sealed), Path(predictions))
     with tempfile.TemporaryDirectory() as name:
-        first, second = fetch_experiment(a, Path(name) / "a"), fetch_experiment(b, Path(name) / "b")
-        print_comparison(compare(first, second), a, b)
+        first, second = (fetch_experiment(one, Path(name) / str(n), places) for n, one in enumerate((a, b)))
+        print_comparison(compare(first, second, places), a, b)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: python -m pipeline.evaluation.compare A B")
     run_stage(main)

@@ -13,6 +13,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.compare import (
     WORKSPACE,
     Comparison,
+    Places,
     compare,
     fetch_experiment,
     main,
@@ -25,6 +26,7 @@ from pipeline.tables import PREDICTIONS, read_table, write_table
 from tests.evaluation.fake_project import ROOT, write_project
 
 TASK = "mass_vindr"
+PLACES = Places(Path("data/sealed"), Path("results/predictions"))
 FILE = f"results/predictions/probe/{TASK}/predictions.parquet"
 
 
@@ -58,7 +60,7 @@ def row(found: list[Comparison], task: str, setting: str, split: str = "test") -
 
 
 def test_equal_experiments_do_not_differ(experiment: Path) -> None:
-    found = compare(experiment, experiment, resamples=20)
+    found = compare(experiment, experiment, PLACES, resamples=20)
     assert {r.task for r in found} == {*read_params(ROOT).run.tasks, "fuse_malignant"}
     assert all((r.difference, r.low, r.high) == (0, 0, 0) for r in found)
     assert all(r.p_holm == 1 for r in found if not np.isnan(r.p))
@@ -66,9 +68,9 @@ def test_equal_experiments_do_not_differ(experiment: Path) -> None:
 
 
 def test_the_difference_is_that_of_the_same_units(experiment: Path, other: Path) -> None:
-    found = row(compare(experiment, other, resamples=200), TASK, "lp_10")
+    found = row(compare(experiment, other, PLACES, resamples=200), TASK, "lp_10")
     a, b = (
-        next(u for u in read_scored(folder) if (u.task, u.split, u.setting) == (TASK, "test", "lp_10"))
+        next(u for u in read_scored(folder, PLACES) if (u.task, u.split, u.setting) == (TASK, "test", "lp_10"))
         for folder in (experiment, other)
     )
     auc_a, auc_b = (np.mean([roc_auc_score(unit.grades, seed) for seed in unit.scores]) for unit in (a, b))
@@ -83,13 +85,13 @@ def test_the_difference_is_that_of_the_same_units(experiment: Path, other: Path)
 
 def test_swapping_turns_the_sign(experiment: Path, other: Path) -> None:
     there, back = (
-        row(compare(*pair, resamples=20), TASK, "lp_100") for pair in ((experiment, other), (other, experiment))
+        row(compare(*pair, PLACES, resamples=20), TASK, "lp_100") for pair in ((experiment, other), (other, experiment))
     )
     assert there.difference == pytest.approx(-back.difference) and there.p == pytest.approx(back.p)
 
 
 def test_p_values_are_corrected_over_the_tasks_of_a_setting(experiment: Path, other: Path) -> None:
-    found = compare(experiment, other, resamples=2)
+    found = compare(experiment, other, PLACES, resamples=2)
     family = [r for r in found if (r.setting, r.split) == ("lp_100", "test") and not np.isnan(r.p)]
     changed = row(found, TASK, "lp_100")
     assert changed.p_holm == pytest.approx(min(1.0, changed.p * len(family)))
@@ -101,7 +103,7 @@ def test_other_test_patients_are_refused(experiment: Path, other: Path) -> None:
     left_out = rows.loc[rows["split"] == "test", "patient_id"].iloc[0]
     write_table(rows[rows["patient_id"] != left_out], other / FILE, PREDICTIONS)
     with pytest.raises(InputError, match="mass_vindr, test: expected the same test units"):
-        compare(experiment, other, resamples=2)
+        compare(experiment, other, PLACES, resamples=2)
 
 
 def test_nothing_in_common_is_refused(experiment: Path, other: Path) -> None:
@@ -109,7 +111,7 @@ def test_nothing_in_common_is_refused(experiment: Path, other: Path) -> None:
         rows = read_table(file, PREDICTIONS)
         write_table(rows[rows["encoder"] == "initial"], file, PREDICTIONS)
     with pytest.raises(InputError, match="both experiments have, found none"):
-        compare(experiment, other, resamples=2)
+        compare(experiment, other, PLACES, resamples=2)
 
 
 @pytest.fixture
@@ -137,7 +139,7 @@ def repository(experiment: Path, other: Path, tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.usefixtures("repository")
 def test_experiments_come_from_the_cache(capsys: pytest.CaptureFixture[str]) -> None:
-    main(WORKSPACE, "old")
+    main(WORKSPACE, "old", *map(str, PLACES))
     printed = capsys.readouterr().out
     line = next(line for line in printed.splitlines() if line.split()[:3] == [TASK, "test", "lp_100"])
     assert "-0." in line and "A: workspace, B: old" in printed
@@ -147,7 +149,7 @@ def test_experiments_come_from_the_cache(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.usefixtures("repository")
 def test_an_unknown_experiment_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="compare: nowhere: expected an experiment"):
-        fetch_experiment("nowhere", tmp_path / "out")
+        fetch_experiment("nowhere", tmp_path / "out", PLACES)
 
 
 def test_a_number_that_too_few_patients_support_is_not_printed(
