@@ -98,7 +98,7 @@ def _own_rows(tests: Sequence[dict[str, Any]], percents: Sequence[int], method: 
 def transfer_table(metrics: dict[str, Any], tasks: dict[str, Task]) -> str:
     """Every task's probes scored, untrained, on the cohort named by score_on."""
     rows = [
-        Row([_code(name), task.cohort, split.removeprefix("transfer_"), _setting(setting), *_comparison(entry)])
+        Row([_code(name), task.cohort, split.removeprefix("transfer_"), setting_title(setting), *_comparison(entry)])
         for name, task in tasks.items()
         for split, settings in metrics[name].items()
         if split != "test"
@@ -115,7 +115,7 @@ def transfer_table(metrics: dict[str, Any], tasks: dict[str, Task]) -> str:
 def ordinal_table(metrics: dict[str, Any], tasks: dict[str, Task]) -> str:
     """Graded labels: mean AUC over the cut points, quadratic kappa."""
     rows = [
-        Row([_code(name), _split(split), _setting(setting), *_comparison(entry)[:-1], *_kappas(entry)])
+        Row([_code(name), _split(split), setting_title(setting), *_comparison(entry)[:-1], *_kappas(entry)])
         for name, task in tasks.items()
         if task.kind == "ordinal"
         for split, settings in metrics[name].items()
@@ -184,8 +184,8 @@ def _counts(test: dict[str, Any]) -> str:
     return "nothing scored"
 
 
-def _setting(name: str) -> str:
-    """`LP 10 %` for lp_10."""
+def setting_title(name: str) -> str:
+    """HTML of a setting of metrics.json: `LP 10 %` for lp_10."""
     head, _, percent = name.rpartition("_")
     known = {"lp": f"LP {percent} %", "lp_paper": f"LP {percent} %, paper's recipe", "ft": "FT", "zero": "zero-shot"}
     return known.get(head, escape(name))

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from pipeline.errors import InputError, run_stage
+from pipeline.evaluation.inputs import read_predictions
 from pipeline.evaluation.scored import Scored, scored_breasts, scored_images
+from pipeline.evaluation.summary import print_table
 from pipeline.metrics.bootstrap import auc_interval, paired_auc_gain
 from pipeline.metrics.delong import delong_test
 from pipeline.metrics.multiple import holm
 from pipeline.params import PARAMS_FILE, PROFILE_FOLDER, read_params
-from pipeline.tables import PREDICTIONS, SEALED, read_table
+from pipeline.tables import SEALED, read_table
 
 WORKSPACE = "workspace"
 RESAMPLES = 2000  # a paired interval moves by less than 0.002 between seeds of the resampling
@@ -75,8 +76,7 @@ def compare(a: Path, b: Path, places: Places, resamples: int = RESAMPLES) -> lis
 def read_scored(folder: Path, places: Places) -> list[Scored]:
     """The scored test units of an experiment, of its pretrained encoder."""
     run = read_params(folder).run
-    files = sorted((folder / places.predictions).rglob("predictions.parquet"))
-    predictions = pd.concat([read_table(file, PREDICTIONS) for file in files], ignore_index=True)
+    predictions = read_predictions(folder / places.predictions)
     labels = {name: read_table(folder / places.sealed / name / "labels.parquet", SEALED) for name in run.cohorts}
     units = scored_images(predictions, labels, run.tasks)
     units += scored_breasts(predictions, labels[run.fuse.cohort], run.fuse.label)
@@ -111,22 +111,19 @@ def fetch_experiment(name: str, folder: Path, places: Places) -> Path:
 def print_comparison(rows: Sequence[Comparison], a: str, b: str) -> None:
     """The table, and what to read from it."""
     print(f"A: {a}, B: {b}. AUC on the same test units; 95 % intervals over patients; p: DeLong, clustered by patient.")
-    lines = [COLUMNS, *(_cells(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
-    for line in [lines[0], tuple("-" * width for width in widths), *lines[1:]]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print_table(COLUMNS, [_cells(row) for row in rows])
     told = sum(row.p_holm < 0.05 for row in rows)
     print(f"{told} of {len(rows)} differences are told from chance at 5 %, corrected over the tasks of each setting.")
 
 
 def _compare(a: Scored, b: Scored, resamples: int) -> Comparison:
     """One row, not corrected yet."""
-    if not (np.array_equal(a.grades, b.grades) and np.array_equal(a.patients, b.patients)):
+    if not a.has_units_of(b):
         raise InputError(
             f"compare: {a.task}, {a.split}: expected the same test units, found {len(a.grades)} of A and"
             f" {len(b.grades)} of B that are not the same; compare experiments with equal data/splits"
         )
-    labels = a.grades if a.is_ordinal else a.grades == 1
+    labels = a.labels
     gain = paired_auc_gain(labels, a.scores, b.scores, a.patients, resamples, seed=0)
     p = np.nan if a.is_ordinal else delong_test(labels, a.scores, b.scores, a.patients).p
     auc_a, auc_b = (auc_interval(labels, unit.scores, unit.patients, 2, seed=0).value for unit in (a, b))

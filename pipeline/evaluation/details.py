@@ -8,7 +8,7 @@ import pandas as pd
 from pipeline.evaluation.inputs import EvaluationInputs
 from pipeline.evaluation.operating_points import operating_points
 from pipeline.evaluation.rounding import DECIMALS
-from pipeline.evaluation.subgroups import largest_gaps, score_subgroups
+from pipeline.evaluation.subgroups import group_units, largest_gaps, score_subgroups
 from pipeline.sections import Run
 
 
@@ -27,9 +27,9 @@ def score_details(inputs: EvaluationInputs, run: Run) -> Details:
     development = {cohort: inputs.read_images(cohort) for cohort in run.evaluate.cohorts}
     resampling = (run.evaluate.bootstrap, run.seed)
     points = operating_points(predictions, development, labels, run.tasks, *resampling)
-    scored = (predictions, labels, run.tasks, run.filter.age_band_years, *resampling)
-    subgroups = score_subgroups(*scored)
-    return Details(points, subgroups, largest_gaps(subgroups, *scored))
+    groupings = group_units(predictions, labels, run.tasks, run.filter.age_band_years)
+    subgroups = score_subgroups(groupings, *resampling)
+    return Details(points, subgroups, largest_gaps(subgroups, groupings, *resampling))
 
 
 def write_details(details: Details, folder: Path) -> None:

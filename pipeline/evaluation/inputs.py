@@ -58,9 +58,8 @@ class EvaluationInputs:
         return _read_json(self.reports / "pretrain" / cohort / "engine.json")
 
     def read_predictions(self) -> pd.DataFrame:
-        """Every task's predictions (tables.PREDICTIONS), in one table."""
-        files = sorted(self.predictions.rglob("predictions.parquet"))
-        return pd.concat([read_table(file, PREDICTIONS) for file in files], ignore_index=True)
+        """Every task's predictions."""
+        return read_predictions(self.predictions)
 
     def read_retrieval(self) -> dict[str, Any]:
         """Retrieval metrics by cohort and direction, as the retrieve stage measured them."""
@@ -90,6 +89,12 @@ class EvaluationInputs:
     def read_validation(self) -> pd.DataFrame:
         """Recall at 1 of the pretraining's validation split by epoch."""
         return pd.read_csv(self.pretrained / "validation.csv")
+
+
+def read_predictions(folder: Path) -> pd.DataFrame:
+    """The predictions (tables.PREDICTIONS) of all task stages below a folder, in one table."""
+    files = sorted(folder.rglob("predictions.parquet"))
+    return pd.concat([read_table(file, PREDICTIONS) for file in files], ignore_index=True)
 
 
 def _read_json(file: Path) -> dict[str, Any]:

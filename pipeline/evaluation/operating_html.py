@@ -5,12 +5,12 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.evaluation.classification_html import setting_title
 from pipeline.evaluation.html_parts import Row, number, plain_heads, statistic, table
 from pipeline.evaluation.operating_points import AGGREGATES, CALIBRATED, GROUPS, LINE
 from pipeline.evaluation.risk_scores import CALIBRATION_BINS
 from pipeline.metrics.bootstrap import MIN_PATIENTS
 
-SETTING_NAMES = {"lp_100": "LP 100 %", "ft_100": "FT", "zero_shot": "zero-shot"}
 # Statistic of `operating_points` -> head of its column.
 IMAGE_COLUMNS = {
     "average_precision": "AP",
@@ -76,7 +76,7 @@ def _by_setting(points: pd.DataFrame) -> dict[tuple[str, str], list[dict[str, An
     """(HTML of the task, name of the setting) -> its rows, in their order."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in points.to_dict("records"):
-        names = (f"<code>{escape(row['task'])}</code>", SETTING_NAMES[row["setting"]])
+        names = (f"<code>{escape(row['task'])}</code>", setting_title(row["setting"]))
         found.setdefault(names, []).append({str(name): value for name, value in row.items()})
     return found
 

@@ -96,7 +96,7 @@ def score_fusion(units: Sequence[Scored], resamples: int, seed: int) -> Metrics:
 
 def unit_metrics(unit: Scored, grades: int, resamples: int, seed: int) -> Metrics:
     """AUC (of an ordinal label: mean over cut points) with interval, counts, and the spread over training seeds."""
-    labels = unit.grades if unit.is_ordinal else unit.grades == 1
+    labels = unit.labels
     interval = auc_interval(labels, unit.scores, unit.patients, resamples, seed)
     found = interval_metrics("auc", interval) | {"n": len(labels), "patients": len(np.unique(unit.patients))}
     if not unit.is_ordinal:
@@ -116,10 +116,9 @@ def gain_metrics(better: Scored, base: Scored, resamples: int, seed: int) -> Met
     Raises:
         ValueError: the two did not score the same units.
     """
-    if not (np.array_equal(better.grades, base.grades) and np.array_equal(better.patients, base.patients)):
+    if not better.has_units_of(base):
         raise ValueError(f"{better.task}, {better.setting}: the two models to compare scored different units")
-    labels = better.grades if better.is_ordinal else better.grades == 1
-    interval = paired_auc_gain(labels, better.scores, base.scores, better.patients, resamples, seed)
+    interval = paired_auc_gain(better.labels, better.scores, base.scores, better.patients, resamples, seed)
     return interval_metrics("auc", interval)
 
 

@@ -31,6 +31,15 @@ class Scored(NamedTuple):
     scores: np.ndarray
     patients: np.ndarray
 
+    @property
+    def labels(self) -> np.ndarray:
+        """What an AUC is taken of: the grades of an ordinal label, else True for positives [unit]."""
+        return self.grades if self.is_ordinal else self.grades == 1
+
+    def has_units_of(self, other: "Scored") -> bool:
+        """Whether both scored the same units, as far as grades and patients tell."""
+        return np.array_equal(self.grades, other.grades) and np.array_equal(self.patients, other.patients)
+
 
 def scored_images(
     predictions: pd.DataFrame, labels: Mapping[str, pd.DataFrame], tasks: Mapping[str, Task]

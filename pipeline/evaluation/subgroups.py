@@ -1,6 +1,6 @@
 """AUC within groups of test images (density, age, vendor, cohort), and the largest gap between two groups."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,50 +26,27 @@ class Grouping(NamedTuple):
     units: dict[str, Scored]  # by group
 
 
-def score_subgroups(
-    predictions: pd.DataFrame,
-    labels: Mapping[str, pd.DataFrame],
-    tasks: Mapping[str, Task],
-    age_band_years: int,
-    resamples: int,
-    seed: int,
-) -> pd.DataFrame:
-    """AUC of the pretrained encoder's models (all training patients) within every group of test images.
-
-    Density, age band and vendor divide the task's own test split; cohort sets that split beside the transfer split.
+def score_subgroups(groupings: Sequence[Grouping], resamples: int, seed: int) -> pd.DataFrame:
+    """AUC within every group.
 
     Args:
-        predictions: Rows of tables.PREDICTIONS; other encoders, methods and splits are ignored.
-        labels: Sealed test images (tables.SEALED) by cohort.
-        tasks: By name; only binary ones are scored.
-        age_band_years: Width of an age band, in years.
+        groupings: Of `group_units`.
         resamples: Bootstrap resamples, of the patients of the group.
         seed: Of the bootstrap.
 
     Returns:
         SUBGROUP_COLUMNS, one row per group; `unknown` holds the images whose value is unknown. auc in [0, 1], low and
         high are NaN where fewer than MIN_PATIENTS patients have a positive, or a negative. n and positives: images.
-
-    Raises:
-        ValueError: predictions and labels disagree, as in `scored_images`.
     """
     rows = [
         {"task": task, "setting": setting, "variable": variable, "group": group, **_measured(unit, resamples, seed)}
-        for task, setting, variable, units in group_units(predictions, labels, tasks, age_band_years)
+        for task, setting, variable, units in groupings
         for group, unit in units.items()
     ]
     return pd.DataFrame(rows, columns=SUBGROUP_COLUMNS)
 
 
-def largest_gaps(
-    subgroups: pd.DataFrame,
-    predictions: pd.DataFrame,
-    labels: Mapping[str, pd.DataFrame],
-    tasks: Mapping[str, Task],
-    age_band_years: int,
-    resamples: int,
-    seed: int,
-) -> pd.DataFrame:
+def largest_gaps(subgroups: pd.DataFrame, groupings: Sequence[Grouping], resamples: int, seed: int) -> pd.DataFrame:
     """The supported groups of largest and smallest AUC, and their difference, per task, setting and variable.
 
     Patients are drawn from all groups together, and every resample scores both: a patient with images in both groups
@@ -78,7 +55,7 @@ def largest_gaps(
 
     Args:
         subgroups: Of `score_subgroups`; the other arguments are those that it had.
-        predictions, labels, tasks, age_band_years, resamples, seed: As there.
+        groupings, resamples, seed: As there.
 
     Returns:
         GAP_COLUMNS, one row wherever two groups are supported. difference: AUC of `highest` minus that of `lowest`, in
@@ -87,7 +64,7 @@ def largest_gaps(
     supported = subgroups.dropna(subset="auc").sort_values("auc", kind="stable").groupby(KEYS)["group"]
     ranked = {key: groups.tolist() for key, groups in supported if len(groups) > 1}
     rows = []
-    for *key, units in group_units(predictions, labels, tasks, age_band_years):
+    for *key, units in groupings:
         if groups := ranked.get(tuple(key)):
             gap = auc_gap(units, groups[-1], groups[0], resamples, seed)
             rows.append([*key, groups[-1], groups[0], *gap])
@@ -112,7 +89,19 @@ def auc_gap(units: Mapping[str, Scored], first: str, second: str, resamples: int
 def group_units(
     predictions: pd.DataFrame, labels: Mapping[str, pd.DataFrame], tasks: Mapping[str, Task], age_band_years: int
 ) -> list[Grouping]:
-    """What `score_subgroups` scores, in the order of tasks, variables and groups. Args and Raises: as there."""
+    """The pretrained encoder's test units (all training patients), divided, in the order of tasks, variables, groups.
+
+    Density, age band and vendor divide the task's own test split; cohort sets that split beside the transfer split.
+
+    Args:
+        predictions: Rows of tables.PREDICTIONS; other encoders, methods and splits are ignored.
+        labels: Sealed test images (tables.SEALED) by cohort.
+        tasks: By name; only binary ones are scored.
+        age_band_years: Width of an age band, in years.
+
+    Raises:
+        ValueError: predictions and labels disagree, as in `scored_images`.
+    """
     chosen = (predictions["encoder"] == "pretrained") & predictions["method"].isin(["lp", "ft"])
     rows = predictions[chosen & (predictions["fraction"] == 1)]
     found: dict[tuple[str, str, str], dict[str, Scored]] = {}

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.evaluation.classification_html import setting_title
 from pipeline.evaluation.html_parts import Row, number, paragraph, plain_heads, statistic, table
 from pipeline.evaluation.rounding import interval_metrics
 from pipeline.metrics.bootstrap import MIN_PATIENTS, Interval
 
 VARIABLES = {"density": "Density", "age_band": "Age in years", "vendor": "Vendor", "cohort": "Cohort"}
-SETTINGS = {"lp_100": "LP 100 %", "ft_100": "FT"}
 
 
 def subgroup_blocks(subgroups: pd.DataFrame, gaps: pd.DataFrame) -> list[str]:
@@ -67,4 +67,4 @@ def _group_row(row: Mapping[Hashable, Any]) -> Row:
 
 
 def _model(task: str, setting: str) -> str:
-    return f"<code>{escape(task)}</code>, {SETTINGS[setting]}"
+    return f"<code>{escape(task)}</code>, {setting_title(setting)}"

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,17 @@ def print_summary(metrics: dict[str, Any]) -> None:
     """Prints the main settings of every task, then risk, fusion, retrieval, reports; metrics.json holds the rest."""
     origin = f"{metrics['method']}, {metrics['encoder']} (weights: {metrics['encoder_weights']})"
     print(f"Profile {metrics['profile']}: {origin}. 95 % intervals in brackets.")
-    rows = list(_task_rows(metrics))
-    widths = [max(len(row[i]) for row in [COLUMNS, *rows]) for i in range(len(COLUMNS))]
-    for row in [COLUMNS, tuple("-" * width for width in widths), *rows]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table(COLUMNS, list(_task_rows(metrics)))
     print()
     for line in _other_lines(metrics):
         print(line)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints rows of cells in aligned columns."""
+    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
+    for row in [columns, ["-" * width for width in widths], *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def bracketed(entry: dict[str, Any] | None, key: str, signed: bool = False) -> str:

@@ -13,16 +13,16 @@ from string import Template
 from typing import Any
 
 from pipeline.errors import InputError, run_stage
-from pipeline.evaluation.classification_html import METHOD_NAMES, PAPER_TABLES, PaperTable
+from pipeline.evaluation.classification_html import METHOD_NAMES, PAPER_TABLES, PaperTable, setting_title
 from pipeline.evaluation.html_parts import DASH, Row, plain_heads, section, statistic, table
-from pipeline.evaluation.outcomes_html import DIRECTIONS, RISK_COLUMNS, RISK_NAMES
-from pipeline.evaluation.published import data_set, metric, published_table, task_setting
+from pipeline.evaluation.outcomes_html import DIRECTIONS, RISK_COLUMNS, RISK_NAMES, published_retrieval_table
+from pipeline.evaluation.published import metric, published_table, task_setting
 from pipeline.params import read_params
 from pipeline.sections import Task
 
 TEMPLATE = Path(__file__).parent / "tables.html.template"
 STYLE = Path(__file__).parent / "page.css"
-SETTINGS = {"lp_10": "LP 10 %", "lp_50": "LP 50 %", "lp_100": "LP 100 %", "ft_100": "FT"}
+SETTINGS = ("lp_10", "lp_50", "lp_100", "ft_100")
 OURS, THEIRS = "This project, one experiment per method", "Published, for reference only: MV-MLM, table {}, on {}"
 Runs = Mapping[str, Mapping[str, Any]]  # method -> its metrics.json
 
@@ -35,8 +35,7 @@ def experiment_name(method: str) -> str:
 def run_missing(methods: Sequence[str]) -> None:
     """Queues and runs the methods that have no experiment on this commit, one after the other.
 
-    Raises:
-        InputError: an experiment failed.
+    One that fails does not stop the others: `read_metrics` names it.
     """
     known = set(_dvc("exp", "list", "--name-only").split())
     missing = [method for method in methods if experiment_name(method) not in known]
@@ -92,7 +91,7 @@ def _classification(runs: Runs, paper: PaperTable, by_target: Mapping[tuple[str,
     columns = [(name, by_target.get((cohort, label)), cohort, label) for name, cohort, label in paper.columns]
     heads = [
         [("", 2), *((escape(name.capitalize()), len(SETTINGS)) for name, *_ in columns)],
-        [("Method", 1), ("Encoder", 1), *((title, 1) for _ in columns for title in SETTINGS.values())],
+        [("Method", 1), ("Encoder", 1), *((setting_title(setting), 1) for _ in columns for setting in SETTINGS)],
     ]
     rows = [Row([OURS], "group")]
     for method, metrics in runs.items():
@@ -135,15 +134,7 @@ def _retrieval(runs: Runs) -> str:
     ]
     heads = plain_heads("Method", "Encoder", *(f"{cohort}: {DIRECTIONS[way]}" for cohort, way in places))
     caption = "<b>Recall at 1, zero-shot, breast level.</b> Methods without text have CC → MLO alone."
-    ours = table(heads, rows, caption, words=2)
-    published = published_table(5, data_set)
-    sets = sorted({column for cells in published.values() for column in cells})
-    printed = [
-        Row([escape(model), escape(network), *(cells.get(column, DASH) for column in sets)], "published")
-        for (model, network), cells in published.items()
-    ]
-    caption = f"<b>{THEIRS.format(5, 'three private sets')}.</b> Direction and gallery size are not stated."
-    return ours + table(plain_heads("Method", "Encoder", *sets), printed, caption, words=2)
+    return table(heads, rows, caption, words=2) + published_retrieval_table()
 
 
 def _dvc(*arguments: str, shown: bool = False) -> str:

@@ -5,6 +5,7 @@ resample with patient multiplicities m into (m' won m) / (m' compared m), so tha
 """
 
 from collections.abc import Iterator, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 # (Obuchowski & Lieber, Academic Radiology 1998, 5:561-571: coverage of intervals for an AUC in small samples).
 MIN_PATIENTS = 10
 LOW_PERCENTILE, HIGH_PERCENTILE = 2.5, 97.5  # a 95 % interval, as in the published tables
+REACH = NormalDist().inv_cdf(HIGH_PERCENTILE / 100)  # standard errors to either end of one in closed form (1.96)
 # Resamples per matrix product: 100 x 50,000 patients of float64 are 40 MB.
 BLOCK_RESAMPLES = 100
 

@@ -8,13 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 from scipy.stats import rankdata
 
-from pipeline.metrics.bootstrap import HIGH_PERCENTILE, UNSUPPORTED, Interval, cut_points
-
-# Standard errors from the mean to either end of a 95 % interval (1.96).
-REACH = float(ndtri(HIGH_PERCENTILE / 100))
+from pipeline.metrics.bootstrap import REACH, UNSUPPORTED, Interval, cut_points
 
 
 class Components(NamedTuple):

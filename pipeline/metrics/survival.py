@@ -1,13 +1,11 @@
 """Risk metrics under censoring: Harrell's c-index, the labels of the n-year AUC, calibration by Kaplan-Meier."""
 
-from statistics import NormalDist
-
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from lifelines import KaplanMeierFitter
 from lifelines.utils import concordance_index
 
-from pipeline.metrics.bootstrap import MIN_PATIENTS, UNSUPPORTED, Interval, concordant_pairs, pair_interval
+from pipeline.metrics.bootstrap import MIN_PATIENTS, REACH, UNSUPPORTED, Interval, concordant_pairs, pair_interval
 from pipeline.metrics.calibration import Reliability
 
 
@@ -155,7 +153,7 @@ def observed_to_expected(
         return UNSUPPORTED
     observed = observed_risk(years, events, horizon_years)
     error = (1 - observed) * _greenwood(years, events, patients, horizon_years) / observed
-    ratio, factor = observed / float(risk.mean()), float(np.exp(NormalDist().inv_cdf(0.975) * error))
+    ratio, factor = observed / float(risk.mean()), float(np.exp(REACH * error))
     return Interval(ratio, ratio / factor, ratio * factor)
 
 

@@ -65,8 +65,9 @@ def mean_auc(rows: pd.DataFrame) -> float:
 
 def both(cohort: Cohort, tasks: dict[str, Task] = TASKS) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Subgroups and gaps."""
-    subgroups = score_subgroups(*cohort, tasks, BAND, RESAMPLES, SEED)
-    return subgroups, largest_gaps(subgroups, *cohort, tasks, BAND, RESAMPLES, SEED)
+    groupings = group_units(*cohort, tasks, BAND)
+    subgroups = score_subgroups(groupings, RESAMPLES, SEED)
+    return subgroups, largest_gaps(subgroups, groupings, RESAMPLES, SEED)
 
 
 def only(rows: pd.DataFrame, **keys: str) -> pd.Series:
@@ -91,7 +92,7 @@ def test_groups_hold_the_auc_of_their_images(evaluated) -> None:
     labels = {cohort: evaluated.inputs.read_labels(cohort) for cohort in evaluated.run.evaluate.cohorts}
     makers = labels["vindr"]["patient_id"].map(lambda patient: "Maker" if int(patient[-3:]) % 2 else "Other")
     labels["vindr"] = labels["vindr"].assign(vendor=makers.astype("string"))
-    found = score_subgroups(predictions, labels, evaluated.run.tasks, BAND, 100, 0)
+    found = score_subgroups(group_units(predictions, labels, evaluated.run.tasks, BAND), 100, 0)
     for method in ("lp", "ft"):
         keys = dict(task="mass_vindr", split="test", method=method, encoder="pretrained", fraction=1.0)
         chosen = np.logical_and.reduce([predictions[name] == value for name, value in keys.items()])
@@ -109,9 +110,8 @@ def test_groups_hold_the_auc_of_their_images(evaluated) -> None:
 def test_a_group_of_all_images_has_the_interval_of_the_whole_split(evaluated) -> None:
     labels = {cohort: evaluated.inputs.read_labels(cohort) for cohort in evaluated.run.evaluate.cohorts}
     run = evaluated.run
-    found = score_subgroups(
-        evaluated.inputs.read_predictions(), labels, run.tasks, BAND, run.evaluate.bootstrap, run.seed
-    )
+    groupings = group_units(evaluated.inputs.read_predictions(), labels, run.tasks, BAND)
+    found = score_subgroups(groupings, run.evaluate.bootstrap, run.seed)
     binary = [name for name, task in run.tasks.items() if task.kind == "binary"]
     assert found["task"].unique().tolist() == binary
     assert set(found["setting"]) == {"lp_100", "ft_100"}
@@ -212,7 +212,7 @@ def test_groups_of_equal_auc_are_two_different_groups() -> None:
 def test_an_image_outside_the_sealed_split_is_refused(shared_patients) -> None:
     predictions, labels = shared_patients
     with pytest.raises(ValueError, match="scored image_id i0000"):
-        score_subgroups(predictions, labels | {"here": labels["here"].iloc[1:]}, TASKS, BAND, RESAMPLES, SEED)
+        group_units(predictions, labels | {"here": labels["here"].iloc[1:]}, TASKS, BAND)
 
 
 @pytest.mark.parametrize("other", [{"fraction": 0.5}, {"encoder": "initial"}, {"method": "zero_shot"}])
