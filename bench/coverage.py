@@ -10,8 +10,6 @@ images for patients, and must fail.
 
 AUC, c and average precision lie up to a point below 95 %: a cohort that comes out too high has the narrower interval,
 too. Harrell's c lies lowest: dropout moves its limit 0.003 away from the c without dropout, which it is held against.
-Observed over expected lies above: a cohort at higher risk has more cancers and higher predictions, and its interval
-takes the predictions as given.
 """
 
 import json

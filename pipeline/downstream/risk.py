@@ -1,5 +1,6 @@
 """Risk of cancer within 1 to T years on frozen features: per exam with the aggregator, and per view without."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from pipeline.downstream.fit import Schedule, fit, one_thread, shuffled_batches
 from pipeline.downstream.labels import DEVELOPMENT, read_images
 from pipeline.downstream.predictions import Origin, prediction_rows, write_predictions
 from pipeline.downstream.units import Units, padded_units, standardised
+from pipeline.metrics.censoring import Censoring, censoring_distribution
+from pipeline.metrics.recalibration import RiskMap, risk_map
 from pipeline.metrics.survival import concordance, observed_years
 from pipeline.models.hazard import AdditiveHazard, ExamAggregator, hazard_targets, masked_hazard_loss
 from pipeline.sections import Risk
@@ -65,6 +68,8 @@ METHODS: dict[str, tuple[str, type[ExamRisk] | type[ViewRisk]]] = {
 def risk(cohort: Path, features: Path, settings: Risk, seed: int, out: Path) -> None:
     """Writes out/predictions.parquet: cumulative probabilities per test exam and year of the horizon.
 
+    They are calibrated on the validation exams (`risk_map`); where those do not suffice, a warning says so.
+
     Args:
         cohort: Folder of the cohort table; follow-up is read of the train and validation splits only.
         features: Folder of the pretrained encoder's features of that cohort.
@@ -76,7 +81,9 @@ def risk(cohort: Path, features: Path, settings: Risk, seed: int, out: Path) -> 
         ValueError: no training exam has a known year.
     """
     images = read_features(features)
-    exams = _followed_exams(cohort, settings)
+    followed = _followed_exams(cohort, settings)
+    censoring = censoring_distribution(*_observed(followed))
+    exams = followed[_targets(followed, settings.horizon_years)[1].any(dim=1).numpy()]
     parts = []
     for method, (unit, architecture) in METHODS.items():
         train, validation, test = (
@@ -93,6 +100,10 @@ def risk(cohort: Path, features: Path, settings: Risk, seed: int, out: Path) -> 
             model = architecture(train.images.shape[2], settings.horizon_years)
             _train(model, train, validation, exams, settings, seed)
         scores = exam_risks(model, test)
+        if (calibrated := _calibration(model, validation, exams, censoring)) is None:
+            print(f"warning: risk {method}: too few validation exams to calibrate, as predicted", file=sys.stderr)
+        else:
+            scores = pd.DataFrame(calibrated(scores.to_numpy()), scores.index)
         ids = test.ids.drop_duplicates("exam_id")[["exam_id", "patient_id"]].sort_values("exam_id")
         for year in range(1, settings.horizon_years + 1):
             origin = Origin("risk", method, "pretrained", 1.0, seed, "test", year)
@@ -110,14 +121,26 @@ def exam_risks(model: ExamRisk | ViewRisk, units: Units) -> pd.DataFrame:
 
 
 def _followed_exams(cohort: Path, settings: Risk) -> pd.DataFrame:
-    """split, years_to_cancer and years_followed by exam_id, of development exams of which any year is known."""
+    """split, years_to_cancer and years_followed by exam_id, of development exams with follow-up."""
     images = read_images(cohort)
     exams = images[images["split"].isin(DEVELOPMENT)].groupby("exam_id")[["split", *EXAM_LABELS]].first()
     exams[list(EXAM_LABELS)] = exams[list(EXAM_LABELS)].astype("float64")
     if settings.exclude_screen_detected:
         exams = exams[~(exams["years_to_cancer"] < SCREEN_DETECTED_YEARS)]
-    _, known = _targets(exams, settings.horizon_years)
-    return exams[known.any(dim=1).numpy()]
+    return exams[exams[list(EXAM_LABELS)].notna().any(axis=1)]
+
+
+def _observed(exams: pd.DataFrame) -> tuple[Float[np.ndarray, " exam"], Bool[np.ndarray, " exam"]]:
+    """observed_years of rows with years_to_cancer and years_followed."""
+    return observed_years(*(exams[name].to_numpy(np.float64) for name in EXAM_LABELS))
+
+
+def _calibration(
+    model: ExamRisk | ViewRisk, validation: Units, exams: pd.DataFrame, censoring: Censoring
+) -> RiskMap | None:
+    """risk_map of the validation exams."""
+    risks = exam_risks(model, validation)
+    return risk_map(risks.to_numpy(), *_observed(exams.loc[risks.index]), censoring)
 
 
 def _targets(exams: pd.DataFrame, horizon_years: int) -> tuple[Float[Tensor, "unit year"], Bool[Tensor, "unit year"]]:
@@ -132,7 +155,7 @@ def _train(
     """Fits the model; the epoch is chosen by Harrell's c of the validation exams at the horizon."""
     labels, mask = _targets(exams.loc[train.ids["exam_id"]], settings.horizon_years)
     followed = exams[exams["split"] == "validation"].sort_index()
-    years, events = observed_years(*(followed[name].to_numpy(np.float64) for name in EXAM_LABELS))
+    years, events = _observed(followed)
 
     def loss(rows: Int[Tensor, " row"]) -> Float[Tensor, ""]:
         model.train()

@@ -116,7 +116,8 @@ def _under_censoring(risk: dict[str, Any], horizon_years: int) -> str:
         f"Uno's c: a cancer before year {horizon_years} counts 1 / G², where G is the share of the development exams"
         " that were followed until then. Dynamic AUC at n years: cancers within n years, each counting 1 / G, against"
         f" exams known to be free of cancer beyond n years; at 1 to {horizon_years} years: {'; '.join(aucs)}. Observed"
-        f" (Kaplan-Meier) over expected cancers within {horizon_years} years: {'; '.join(ratios)}."
+        f" (Kaplan-Meier) over expected cancers within {horizon_years} years, by risks calibrated on the"
+        f" validation exams: {'; '.join(ratios)}."
     )
 
 

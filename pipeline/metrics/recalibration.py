@@ -10,6 +10,9 @@ from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from pipeline.metrics.bootstrap import MIN_PATIENTS
+from pipeline.metrics.censoring import Censoring
+
 # Keeps the logit finite (within 13.8); a rate of one in a million is far below what 1e5 exams can tell from zero.
 CLIP = 1e-6
 # Largest gradient of the mean log-likelihood at the end: Newton's steps pass it in about ten iterations.
@@ -33,6 +36,19 @@ class PlattMap:
     def __call__(self, scores: Float[np.ndarray, " other"]) -> Float[np.ndarray, " other"]:
         """Probabilities in [0, 1] of the label; in the order of the scores where the slope is positive."""
         return np.asarray(expit(self.slope * scores + self.intercept))
+
+
+@dataclass(frozen=True)
+class RiskMap:
+    """One slope for the logits of all years' risks and an intercept per year; see `risk_map`."""
+
+    slope: float
+    intercepts: Float[np.ndarray, " year"]
+
+    def __call__(self, risks: Float[np.ndarray, "exam year"]) -> Float[np.ndarray, "exam year"]:
+        """Probabilities in [0, 1] of cancer within each year; a year never below the one before it."""
+        logits = logit(np.clip(risks.astype(np.float64), CLIP, 1 - CLIP))
+        return np.asarray(np.maximum.accumulate(expit(self.slope * logits + self.intercepts), axis=1))
 
 
 def calibration_slope(
@@ -109,6 +125,48 @@ def isotonic(
     return lambda others: np.asarray(model.predict(others.astype(np.float64)))
 
 
+def risk_map(
+    risks: Float[np.ndarray, "exam year"],
+    years: Float[np.ndarray, " exam"],
+    events: Bool[np.ndarray, " exam"],
+    censoring: Censoring,
+) -> RiskMap | None:
+    """Platt scaling of the risks of cancer within 1, 2, ... years, for all years at once and under censoring.
+
+    A model trained with Mirai's mask, which leaves a past cancer out of the years after it, learns something nearer to
+    the risk within each year than the risk until then; this map makes it the latter. The order of exams within a year
+    stays, save where a year is lifted to the one before it.
+
+    Args:
+        risks: Predicted probabilities, never falling over the years; of validation exams.
+        years: To cancer, or to the end of follow-up.
+        events: True where years ends in cancer.
+        censoring: G, of a sample followed at least as long as these exams. A cancer counts 1 / G of its time, an exam
+            free of cancer at n years 1 / G of n years; an exam censored before does not count for year n.
+
+    Returns:
+        The map; None where it has too little to rest on: fewer than MIN_PATIENTS exams with cancer within the last
+        year, or free of it then, or risks that are all equal or do not rise with the share of cancers.
+
+    Source: as `platt`; the weights: Graf et al., Statistics in Medicine 1999, 18:2529-2545.
+    """
+    horizons = np.arange(1, risks.shape[1] + 1)
+    cases = events[:, None] & (years[:, None] <= horizons)
+    free = ~cases & (years[:, None] >= horizons)
+    logits = logit(np.clip(risks.astype(np.float64), CLIP, 1 - CLIP))
+    if min(cases[:, -1].sum(), free[:, -1].sum()) < MIN_PATIENTS or np.ptp(logits, axis=0).max() == 0:
+        return None
+    until = np.where(cases, years[:, None], np.minimum(years[:, None], horizons))
+    weights = (cases | free) * censoring.inverse(until.ravel()).reshape(until.shape)
+    targets = np.where(cases, (cases.sum(0) + 1) / (cases.sum(0) + 2), 1 / (free.sum(0) + 2))
+    centre, scale = logits.mean(), logits.std()
+    year = np.broadcast_to(np.eye(len(horizons)), (len(years), len(horizons), len(horizons)))
+    columns = np.concatenate([(logits[..., None] - centre) / scale, year], axis=2).reshape(-1, 1 + len(horizons))
+    slope, *intercepts = _coefficients(columns, targets.ravel(), weights.ravel())
+    slope = slope / scale
+    return RiskMap(float(slope), np.array(intercepts) - slope * centre) if slope > 0 else None
+
+
 def _require_both_classes(labels: Bool[np.ndarray, " sample"]) -> None:
     positives, negatives = int(labels.sum()), int((~labels).sum())
     if not positives or not negatives:
@@ -121,9 +179,18 @@ def _logistic_line(values: Float[np.ndarray, " sample"], targets: Float[np.ndarr
     The values are standardised for the solver, so that the result does not depend on their scale.
     """
     centre, scale = values.mean(), values.std()
-    rows = np.tile((values - centre) / scale, 2)[:, None]
-    outcomes = np.repeat([1, 0], len(values))
-    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=TOLERANCE)
-    model.fit(rows, outcomes, sample_weight=np.concatenate([targets, 1 - targets]))
-    slope = model.coef_[0, 0] / scale
-    return float(slope), float(model.intercept_[0] - slope * centre)
+    columns = np.stack([(values - centre) / scale, np.ones(len(values))], axis=1)
+    slope, intercept = _coefficients(columns, targets, np.ones(len(values)))
+    return float(slope / scale), float(intercept - slope / scale * centre)
+
+
+def _coefficients(
+    columns: Float[np.ndarray, "sample column"],
+    targets: Float[np.ndarray, " sample"],
+    weights: Float[np.ndarray, " sample"],
+) -> Float[np.ndarray, " column"]:
+    """Unpenalised logistic regression on targets between 0 and 1."""
+    outcomes = np.repeat([1, 0], len(columns))
+    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=TOLERANCE, fit_intercept=False)
+    model.fit(np.tile(columns, (2, 1)), outcomes, np.concatenate([weights * targets, weights * (1 - targets)]))
+    return np.asarray(model.coef_[0])

@@ -137,36 +137,37 @@ def observed_to_expected(
     patients: Shaped[np.ndarray, " exam"],
     horizon_years: int | float,
 ) -> Interval:
-    """Observed over mean predicted risk at n years, with a 95 % interval by Greenwood's formula on the log scale.
+    """Observed over mean predicted risk at n years, with a 95 % interval by linearisation on the log scale.
 
     Args: as `risk_reliability`; patients: whose exam it is.
 
     Returns:
-        1 for a calibrated model, above 1 where it predicts too little; predictions are taken as given. All NaN below
+        1 for a calibrated model, above 1 where it predicts too little. Other patients of the same kind would have
+        other predictions too: a cohort at higher risk has more cancers, and more are expected. All NaN below
         MIN_PATIENTS with cancer within n years, or with an exam known to be free of it at n years.
 
-    Source: interval of the ratio: Debray et al., Statistical Methods in Medical Research 2019, 28:2768-2786.
+    Source: the ratio on the log scale: Debray et al., Statistical Methods in Medical Research 2019, 28:2768-2786;
+        linearisation: Deville, Survey Methodology 1999, 25:193-203.
     """
     cases = events & (years <= horizon_years)
     free = (years > horizon_years) | (~events & (years == horizon_years))
     if min(len(np.unique(patients[cases])), len(np.unique(patients[free]))) < MIN_PATIENTS:
         return UNSUPPORTED
-    observed = observed_risk(years, events, horizon_years)
-    error = (1 - observed) * _greenwood(years, events, patients, horizon_years) / observed
-    ratio, factor = observed / float(risk.mean()), float(np.exp(REACH * error))
+    observed, expected = observed_risk(years, events, horizon_years), float(risk.mean())
+    of_observed = (1 - observed) / observed * _log_survival_shares(years, events, horizon_years)
+    of_expected = (risk - expected) / (len(risk) * expected)
+    per_patient = np.bincount(np.unique(patients, return_inverse=True)[1], of_observed - of_expected)
+    ratio, factor = observed / expected, float(np.exp(REACH * np.sqrt(np.sum(per_patient**2))))
     return Interval(ratio, ratio / factor, ratio * factor)
 
 
-def _greenwood(
-    years: Float[np.ndarray, " exam"],
-    events: Bool[np.ndarray, " exam"],
-    patients: Shaped[np.ndarray, " exam"],
-    horizon_years: int | float,
-) -> float:
-    """Standard error of the log of Kaplan-Meier at n years, with the exams of a patient taken together.
+def _log_survival_shares(
+    years: Float[np.ndarray, " exam"], events: Bool[np.ndarray, " exam"], horizon_years: int | float
+) -> Float[np.ndarray, " exam"]:
+    """Share of each exam in minus the log of Kaplan-Meier at n years; they sum to 0.
 
-    Greenwood's sum over times of d / (r (r - d)), for d cancers among r at risk, is the sum over exams of the squared
-    share of each in the log of Kaplan-Meier; the shares are added within patients before they are squared.
+    Their squares add up to Greenwood's sum over times of d / (r (r - d)), for d cancers among r at risk; exams of a
+    patient are not independent and are added before they are squared.
 
     Source: Greenwood, Reports on Public Health and Medical Subjects 1926, 33; Ying & Wei, Journal of Multivariate
         Analysis 1994, 50:17-29, for dependent exams.
@@ -176,6 +177,4 @@ def _greenwood(
     survivors = at_risk - cancers
     cumulative = np.cumsum(cancers / (at_risk * survivors))
     last = np.searchsorted(table.index, years, side="right") - 1
-    shares = (events & (years <= horizon_years)) / survivors[last] - cumulative[last]
-    per_patient = np.bincount(np.unique(patients, return_inverse=True)[1], shares)
-    return float(np.sqrt(np.sum(per_patient**2)))
+    return np.asarray((events & (years <= horizon_years)) / survivors[last] - cumulative[last])

@@ -166,7 +166,7 @@ def test_the_table_has_uno_beside_harrell_and_words_for_the_others(scored, setti
     by_year = ", ".join(f"{exam[f'dynamic_auc_{n}y']['value']:.3f}" for n in YEARS)
     assert f"at 1 to 5 years: exam {by_year}." in page
     ratio = exam["observed_to_expected"]
-    assert f"within 5 years: exam {ratio['value']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})." in page
+    assert f"validation exams: exam {ratio['value']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})." in page
 
 
 def test_the_table_shows_a_dash_where_too_few_cancers_support_a_number(images, settings) -> None:
@@ -177,4 +177,4 @@ def test_the_table_shows_a_dash_where_too_few_cancers_support_a_number(images, s
     assert "10 patients" in found["exam"]["observed_to_expected"]["flag"]
     text = re.sub(r"<[^>]+>", "", risk_table({"risk": found, "method": "clip"}, settings, "network"))
     assert "at 1 to 5 years: exam –, –, –, –, –." in text
-    assert "within 5 years: exam –." in text
+    assert "validation exams: exam –." in text

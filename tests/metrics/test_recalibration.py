@@ -6,7 +6,8 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from pipeline.metrics.calibration import expected_calibration_error
-from pipeline.metrics.recalibration import calibration_slope, isotonic, platt
+from pipeline.metrics.censoring import Censoring, censoring_distribution
+from pipeline.metrics.recalibration import RiskMap, calibration_slope, isotonic, platt, risk_map
 
 
 def simulated(samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -121,3 +122,76 @@ def test_one_class_is_refused(fit, label: bool) -> None:
 def test_equal_scores_have_no_platt_curve() -> None:
     with pytest.raises(ValueError, match=r"all 4 are 0\.5"):
         platt(np.array([True, False, True, False]), np.full(4, 0.5))
+
+
+HORIZONS = np.arange(1, 6)
+
+
+def followed(exams: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, Censoring]:
+    """True risks within 1 to 5 years, and what is seen of them: most are lost before the fifth."""
+    rng = np.random.default_rng(seed)
+    rates = 0.08 * np.exp(rng.normal(size=exams))
+    to_cancer, lost = rng.exponential(size=exams) / rates, rng.exponential(5, exams)
+    years, events = np.minimum(np.minimum(to_cancer, lost), 6), to_cancer <= np.minimum(lost, 6)
+    return 1 - np.exp(-rates[:, None] * HORIZONS), years, events, censoring_distribution(years, events)
+
+
+def test_risk_map_makes_risks_of_single_years_cumulative_under_censoring() -> None:
+    truth, years, events, censoring = followed(8000, 7)
+    # Overconfident, and the same for every year: what is left of an additive hazard without increments.
+    flat = np.repeat(expit(2 * logit(truth[:, :1]) + 1), 5, axis=1)
+    found = risk_map(flat, years, events, censoring)
+    assert found is not None
+    fresh, *_ = followed(8000, 8)
+    mapped = found(np.repeat(expit(2 * logit(fresh[:, :1]) + 1), 5, axis=1))
+    assert np.abs(mapped.mean(axis=0) - fresh.mean(axis=0)).max() < 0.015
+    assert np.abs(mapped - fresh).mean() < 0.02 < 0.15 < np.abs(flat - truth).mean()
+    assert (np.diff(mapped, axis=1) >= 0).all()
+    assert (np.argsort(mapped[:, 4]) == np.argsort(fresh[:, 4])).all()
+
+
+def test_risk_map_maximises_the_weighted_likelihood() -> None:
+    truth, years, events, censoring = followed(200, 9)
+    risks = truth[:, :2] ** 1.5
+    followed_until = np.unique(years[~events])
+    lost = np.array(
+        [((years == t) & ~events).sum() / ((years > t) | ((years == t) & ~events)).sum() for t in followed_until]
+    )
+    parts = []
+    for year in (1, 2):
+        case = events & (years <= year)
+        free, until = ~case & (years >= year), np.where(case, years, year)
+        weight = (case | free) / [np.prod(1 - lost[followed_until < time]) for time in until]
+        target = np.where(case, (case.sum() + 1) / (case.sum() + 2), 1 / (free.sum() + 2))
+        parts.append((logit(risks[:, year - 1]), weight, target))
+
+    def loss(numbers: np.ndarray) -> float:
+        total = 0.0
+        for (logits, weight, target), intercept in zip(parts, numbers[1:], strict=True):
+            predicted = expit(numbers[0] * logits + intercept)
+            total -= float(weight @ (target * np.log(predicted) + (1 - target) * np.log(1 - predicted)))
+        return total
+
+    found = risk_map(risks, years, events, censoring)
+    assert found is not None
+    best = minimize(loss, np.zeros(3), method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9, "maxfev": 800}).x
+    np.testing.assert_allclose([found.slope, *found.intercepts], best, atol=1e-4)
+
+
+def test_a_year_is_never_below_the_one_before_it() -> None:
+    risks = np.array([[0.1, 0.1, 0.2], [0.1, 0.9, 0.9]])
+    found = RiskMap(1.0, np.array([0.0, -1.0, 0.0]))(risks)
+    lowered = expit(logit(0.9) - 1)
+    np.testing.assert_allclose(found, [[0.1, 0.1, 0.2], [0.1, lowered, 0.9]])
+
+
+def test_risk_map_needs_cancers_and_a_risk_that_rises_with_them() -> None:
+    truth, years, events, censoring = followed(2000, 11)
+    assert risk_map(truth, years, events, censoring) is not None
+    assert risk_map(1 - truth[:, ::-1], years, events, censoring) is None  # falls where cancers are many
+    assert risk_map(np.full_like(truth, 0.1), years, events, censoring) is None
+    few = np.flatnonzero(events & (years <= 5))[9:]
+    kept = np.setdiff1d(np.arange(2000), few)
+    assert risk_map(truth[kept], years[kept], events[kept], censoring) is None
+    kept = np.setdiff1d(np.arange(2000), few[1:])
+    assert risk_map(truth[kept], years[kept], events[kept], censoring) is not None
