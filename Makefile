@@ -1,6 +1,7 @@
 # Two commands do everything: `make demo` and `make test`. Both set the environment up first.
 PYTHON ?= python3.11
 GPU ?= cpu
+TEST_PROCESSES ?= 2
 VENV := .venv
 READY := $(VENV)/.ready-$(GPU)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -18,7 +19,7 @@ test: setup  ## lint, types, tests
 	ruff check --no-cache .
 	ruff format --check .
 	mypy
-	python -m pytest
+	python -m pytest -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
 
 plots: setup  ## dvc plots of the workspace as one page that needs no network
 	python -m pipeline.evaluation.vega_page .scratch/vega.html
