@@ -85,8 +85,9 @@ def image_grades(labels: pd.DataFrame, label: str) -> pd.DataFrame:
 
 
 def setting_name(method: str, fraction: float) -> str:
-    """`lp` at 0.1 is lp_10: keys of metrics.json hold no dots; methods that saw no label have no percentage."""
-    return method if method in ("zero_shot", "image", "text", "fusion") else f"{method}_{round(100 * fraction)}"
+    """`lp` at 0.1 is lp_10: keys of metrics.json hold no dots; zero-shot saw no label, fusion all, and has no other."""
+    has_none = fraction == 0 or method in ("image", "text", "fusion")
+    return method if has_none else f"{method}_{round(100 * fraction)}"
 
 
 def _settings(

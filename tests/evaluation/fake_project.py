@@ -157,7 +157,7 @@ def _zero_shot_rows(truth: dict[str, pd.DataFrame], run: Run, rng: np.random.Gen
     for name in run.zero_shot.tasks:
         task = run.tasks[name]
         rows = _scored(name, truth[task.cohort], task.label, "test", 0.7, rng)
-        yield rows.assign(method="zero_shot", encoder="pretrained", fraction=1.0, seed=0)
+        yield rows.assign(method="zero_shot", encoder="pretrained", fraction=0.0, seed=0)
 
 
 def _risk_rows(images: pd.DataFrame, run: Run, rng: np.random.Generator) -> Iterator[pd.DataFrame]:

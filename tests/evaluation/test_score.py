@@ -148,6 +148,7 @@ def test_keys_hold_no_dots_and_leaves_are_plain(evaluated) -> None:
 
     walk(evaluated.metrics)
     assert setting_name("lp_paper", np.float32(0.1)) == "lp_paper_10"
+    assert setting_name("zero_shot_mammo_clip", 0.0) == "zero_shot_mammo_clip"
     assert evaluated.metrics["encoder_weights"] == "random"
     assert evaluated.metrics["retrieval"]["screening"]["image_to_text"]["recall_at_1"] == 0.1235
 
