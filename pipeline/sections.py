@@ -167,7 +167,7 @@ class Archive(Section):
         root: The archive's folder (path, `${VARIABLE}` allowed), or null for a synthetic archive.
         patients: Number of synthetic patients, or null for a real archive.
         columns: Canonical name -> the table's column (adapter table only); "" where there is none.
-        extra: Further columns that reports may speak of (adapter table only); categories, no free text.
+        extra: Further columns that reports may speak of (adapter table only); categories, no free text, not race.
         identifiers: `published` keeps the ids of a dataset that was published under pseudonyms; `keyed` replaces
             every id by a keyed hash and encrypts the paths (pipeline.dicom.pseudonyms.py).
         fatal: Kinds of problem that stop the run instead of being counted.
@@ -180,6 +180,14 @@ class Archive(Section):
     extra: list[str]
     identifiers: Literal["published", "keyed"]
     fatal: list[ProblemKind]
+
+    @field_validator("extra")
+    @classmethod
+    def _race_is_no_annotation(cls, value: list[str], checked: ValidationInfo) -> list[str]:
+        """Race groups test images and does nothing else (docs/protocol.md, Subgroups)."""
+        if {"race", checked.data.get("columns", {}).get("race", "race")} & set(value):
+            raise ValueError("no report may speak of race, which is for subgroups alone: take it out")
+        return value
 
 
 class Compute(Section):

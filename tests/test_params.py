@@ -63,6 +63,13 @@ DEMO = "conf/profile/demo.yaml"
         (DEMO, "ingest.exclude", ["ultrasound"], ["ingest.exclude", "ultrasound", "for_processing"]),
         (DEMO, "optimisation.epochs", {"resnet34": 3}, ["optimisation.epochs", "default"]),
         (DEMO, "tr.token", 4, ["tr.token", "unknown key", "tokens"]),
+        (DEMO, "annotations.screening", ["mass", "race"], ["annotations.screening", "race unknown; allowed: age_band"]),
+        (
+            DEMO,
+            "archives.screening.extra",
+            ["race"],
+            ["archives.screening.extra", "['race']", "no report", "subgroup"],
+        ),
         (DEMO, "annotations.screening", ["mass", "shape"], ["annotations.screening", "shape", "birads", "extra"]),
         (
             DEMO,
@@ -88,6 +95,14 @@ def test_a_wrong_value_names_file_key_value_and_what_is_allowed(
     for words in said:
         assert words in str(error.value)
     assert len(str(error.value).splitlines()) <= 20
+
+
+def test_the_column_of_race_is_no_extra_annotation_under_its_own_name(project: Path) -> None:
+    set_value(project / DEMO, "archives.screening.columns", {"race": "Herkunft"})
+    assert read_params(project).profile.archives["screening"].columns == {"race": "Herkunft"}
+    set_value(project / DEMO, "archives.screening.extra", ["Herkunft"])
+    with pytest.raises(InputError, match=r"archives\.screening\.extra: found \['Herkunft'\]; .*no report may speak of"):
+        read_params(project)
 
 
 def test_a_table_without_the_method_is_refused(project: Path) -> None:

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from pipeline import tables
 from pipeline.tables import CATALOG, COHORT, FLOW, read_table, write_table
 
 
@@ -45,3 +47,10 @@ def test_a_file_of_another_contract_is_refused(tmp_path: Path) -> None:
         read_table(tmp_path / "t.parquet", CATALOG)
     with pytest.raises(ValueError, match="step is missing"):
         read_table(tmp_path / "t.parquet", FLOW)
+
+
+def test_race_is_in_the_catalog_and_the_sealed_labels_alone() -> None:
+    """What trains, packs, writes reports or captions reads neither of the two."""
+    schemas = {name: schema for name, schema in vars(tables).items() if isinstance(schema, pa.Schema)}
+    assert {"COHORT", "ANNOTATIONS", "SHARD", "REPORTS", "FEATURES"} < schemas.keys()
+    assert {name for name, schema in schemas.items() if "race" in schema.names} == {"CATALOG", "SEALED"}

@@ -39,7 +39,7 @@ def filter_cohort(
         catalog: Folder with images.parquet (tables.CATALOG).
         crops: Folder with part-*.parquet (tables.CROPS).
         cohort_out: Gets images.parquet (tables.COHORT, labels of the test split null) and flow.parquet (tables.FLOW).
-        sealed_out: Gets labels.parquet (tables.SEALED: the test split with its labels).
+        sealed_out: Gets labels.parquet (tables.SEALED: the test split with its labels and race).
         annotations_out: Gets development.parquet (train, validation) and test.parquet (tables.ANNOTATIONS).
         settings: Section `filter`.
         seed: Seed of the splits.
@@ -57,7 +57,7 @@ def filter_cohort(
         )
     images = _split(kept, settings, seed).sort_values("image_id")
     write_table(flow, cohort_out / "flow.parquet", FLOW)
-    write_table(seal(images), cohort_out / "images.parquet", COHORT)
+    write_table(seal(images)[COHORT.names], cohort_out / "images.parquet", COHORT)
     write_table(images[images["split"] == "test"], sealed_out / "labels.parquet", SEALED)
     breasts = merge_breasts(images.assign(extra=kept["extra"]), settings.age_band_years)
     is_test = breasts["split"] == "test"
@@ -111,11 +111,11 @@ def _conditions(
 
 
 def _split(kept: pd.DataFrame, settings: Filter, seed: int) -> pd.DataFrame:
-    """Adds the split of each patient and keeps the columns of tables.COHORT."""
+    """Adds the split of each patient and keeps the columns of tables.SEALED."""
     split = split_patients(
         kept["patient_id"], kept["source_split"], settings.test_fraction, settings.validation_fraction, seed
     )
-    columns: list[str] = COHORT.names
+    columns: list[str] = SEALED.names
     return kept.assign(split=split)[columns]
 
 

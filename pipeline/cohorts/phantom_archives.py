@@ -14,6 +14,8 @@ from pipeline.cohorts.phantom_population import Adapter, Finding
 
 CATEGORIES = {"mass": "Mass", "calcification": "Suspicious Calcification"}
 RADIUS_PX = {"mass": MASS_RADIUS_PX, "calcification": CLUSTER_RADIUS_PX}
+# Of EMBED's patients (README of the release, section III); the others' race is unknown.
+RACE_SHARES = {"White": 0.4, "Black or African American": 0.4, "Asian": 0.065}
 Row = dict[str, Any]
 
 
@@ -73,7 +75,15 @@ def _table_row(shot: Shot) -> Row:
         "vendor": machine_of(shot).manufacturer,
         "years_to_cancer": exam.years_to_cancer,
         "years_followed": exam.years_followed,
+        "race": _race(shot),
     }
+
+
+def _race(shot: Shot) -> str | None:
+    """Drawn for the patient apart from all else: no image, label or report depends on it, nor it on them."""
+    rng = np.random.default_rng([shot.seed, shot.patient.number, 10])
+    bounds = np.cumsum(list(RACE_SHARES.values()))
+    return [*RACE_SHARES, None][int(np.searchsorted(bounds, rng.random(), side="right"))]
 
 
 def _vindr_study(shot: Shot) -> str:

@@ -1,4 +1,4 @@
-"""AUC within groups of test images (density, age, vendor, cohort), and the largest gap between two groups."""
+"""AUC within groups of test images (density, age, vendor, race, cohort), and the largest gap between two groups."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ GAP_COLUMNS = [*KEYS, "highest", "lowest", "difference", "low", "high"]
 
 
 class Grouping(NamedTuple):
-    """Test units of one setting, divided by one variable: density, age_band, vendor or cohort."""
+    """Test units of one setting, divided by one variable: density, age_band, vendor, race or cohort."""
 
     task: str
     setting: str
@@ -91,7 +91,7 @@ def group_units(
 ) -> list[Grouping]:
     """The pretrained encoder's test units (all training patients), divided, in the order of tasks, variables, groups.
 
-    Density, age band and vendor divide the task's own test split; cohort sets that split beside the transfer split.
+    Density, age band, vendor and race divide the task's own test split; cohort sets it beside the transfer split.
 
     Args:
         predictions: Rows of tables.PREDICTIONS; other encoders, methods and splits are ignored.
@@ -121,7 +121,9 @@ def group_units(
 
 
 def image_groups(images: pd.DataFrame, age_band_years: int) -> dict[str, pd.Series]:
-    """density, age_band and vendor of every image, by image_id; `unknown` where the table does not tell.
+    """density, age_band, vendor and race of every image, by image_id; `unknown` where the table does not tell.
+
+    A cohort that knows nobody's race has no race.
 
     Args:
         images: Of one cohort (tables.SEALED).
@@ -129,6 +131,8 @@ def image_groups(images: pd.DataFrame, age_band_years: int) -> dict[str, pd.Seri
     """
     ages = age_bands(images["age_years"], age_band_years)
     values = {"density": images["density"], "age_band": ages, "vendor": images["vendor"]}
+    if images["race"].notna().any():
+        values["race"] = images["race"]
     return {name: value.fillna(UNKNOWN).set_axis(images["image_id"]) for name, value in values.items()}
 
 

@@ -11,7 +11,7 @@ from pipeline.evaluation.html_parts import Row, number, paragraph, plain_heads, 
 from pipeline.evaluation.rounding import interval_metrics
 from pipeline.metrics.bootstrap import MIN_PATIENTS, Interval
 
-VARIABLES = {"density": "Density", "age_band": "Age in years", "vendor": "Vendor", "cohort": "Cohort"}
+VARIABLES = {"density": "Density", "age_band": "Age in years", "vendor": "Vendor", "race": "Race", "cohort": "Cohort"}
 
 
 def subgroup_blocks(subgroups: pd.DataFrame, gaps: pd.DataFrame) -> list[str]:

@@ -59,9 +59,9 @@ def write_vindr(root: Path, breasts: list[list[str]], marked: list[list[str]] | 
 def write_table_archive(root: Path, followed: list[str], patient: str = "p", folder: str = "images") -> Path:
     """The plain table: one exam, an image for each value of years_followed."""
     columns = "patient_id,exam_id,exam_date_days,image_path,laterality,view,age,density,birads,mass,calcification,"
-    columns += "cancer,implant,vendor,years_to_cancer,years_followed\n"
+    columns += "cancer,implant,vendor,years_to_cancer,years_followed,race\n"
     names = [f"{folder}/{patient}-{number}.dcm" for number in range(len(followed))]
-    rows = [f"{patient},1,0,{name},L,CC,,,,,,,,,,{years}" for name, years in zip(names, followed, strict=True)]
+    rows = [f"{patient},1,0,{name},L,CC,,,,,,,,,,{years}," for name, years in zip(names, followed, strict=True)]
     (root / folder).mkdir(parents=True)
     (root / "images.csv").write_text(columns + "\n".join(rows) + "\n")
     for name in names:

@@ -202,6 +202,17 @@ def test_breasts_merge_their_views(tmp_path: Path) -> None:
     assert pd.isna(left["implant"]) and pd.isna(right["implant"])
 
 
+def test_race_goes_to_the_sealed_labels_and_no_other_output(tmp_path: Path) -> None:
+    rows = [row(f"p{number}", f"i{number}", race="Asian" if number % 2 else None) for number in range(12)]
+    run(tmp_path, rows, {})
+    sealed = read_all(tmp_path)["sealed"].set_index("image_id")["race"]
+    assert 0 < sealed.notna().sum() < len(sealed)
+    assert all((race == "Asian") if int(image[1:]) % 2 else pd.isna(race) for image, race in sealed.items())
+    outs = [file for name in ("cohort", "annotations") for file in (tmp_path / name).glob("*.parquet")]
+    assert len(outs) == 4
+    assert not any((pd.read_parquet(file).astype(str) == "Asian").any(axis=None) for file in outs)
+
+
 def test_byte_stable(tmp_path: Path) -> None:
     for name in ("a", "b"):
         run(tmp_path / name, many(12), {})

@@ -9,7 +9,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 
 from pipeline.cohorts.phantom import archive_shots, lesion_maps, write_archive
-from pipeline.cohorts.phantom_archives import image_path
+from pipeline.cohorts.phantom_archives import image_path, write_tables
 from pipeline.cohorts.phantom_images import draw_frame
 from pipeline.cohorts.phantom_look import LOOKS
 
@@ -25,7 +25,7 @@ REQUIRED = (
 ).split()
 TABLE_COLUMNS = (
     "patient_id exam_id exam_date_days image_path laterality view age density birads mass calcification cancer implant "
-    "vendor years_to_cancer years_followed"
+    "vendor years_to_cancer years_followed race"
 ).split()
 VINDR_COMMON = "laterality view_position height width breast_birads breast_density".split()
 RSNA_COLUMNS = (
@@ -106,6 +106,22 @@ def test_table_archive(archives: dict[str, Path]) -> None:
     assert (table.groupby("exam_id").size() == 4).all()
     assert set(table["laterality"]) == {"L", "R"} and set(table["view"]) == {"CC", "MLO"}
     assert sorted(p.name for p in archives["table"].iterdir()) == ["images", "images.csv"]
+
+
+def test_race_is_the_patient_s_in_the_shares_of_the_source_and_tied_to_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "archive"
+    root.mkdir()
+    write_tables("table", archive_shots("table", 2000, 5), root)
+    table = pd.read_csv(root / "images.csv")
+    races = table.groupby("patient_id")["race"]
+    assert (races.nunique(dropna=False) == 1).all()
+    patients = table.drop_duplicates("patient_id")
+    shares = patients["race"].fillna("unknown").value_counts(normalize=True)
+    expected = {"White": 0.4, "Black or African American": 0.4, "Asian": 0.065, "unknown": 0.135}
+    assert shares.to_dict() == pytest.approx(expected, abs=0.035)  # three standard errors of the largest share
+    white = (patients["race"] == "White").astype(float)
+    for name in ("age", "mass", "calcification", "cancer", "birads", "years_followed"):
+        assert abs(white.corr(patients[name].astype(float))) < 0.07  # three standard errors of no correlation
 
 
 def test_vindr_archive(archives: dict[str, Path]) -> None:

@@ -85,7 +85,7 @@ def _write_cohort(folder: Path, cohort: str, images: pd.DataFrame) -> None:
     open_ = images.copy().astype({name: object for name in HIDDEN})
     open_.loc[open_["split"] == "test", HIDDEN] = None
     write(open_, folder / "cohort" / cohort / "images.parquet", COHORT)
-    write(sealed[sealed["split"] == "test"], folder / "sealed" / cohort / "labels.parquet", SEALED)
+    write(sealed[sealed["split"] == "test"].assign(race=None), folder / "sealed" / cohort / "labels.parquet", SEALED)
     counts = {f"{n}s": images[f"{n}_id"].nunique() for n in ("image", "exam", "patient")} | {
         "breasts": images["breast_id"].nunique()
     }

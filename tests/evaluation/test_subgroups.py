@@ -33,9 +33,9 @@ def images(strengths: dict[str, float], patients: int, rng: np.random.Generator)
     return pd.DataFrame(
         {
             **dict(image_id=[f"i{i:04d}" for i in range(len(owner))], patient_id=[f"p{i:03d}" for i in owner]),
-            **dict(mass=mass, density="B", age_years=55.0, vendor=vendors, score=score),
+            **dict(mass=mass, density="B", age_years=55.0, vendor=vendors, race=None, score=score),
         }
-    ).astype({"mass": "boolean", "vendor": "string", "density": "string"})
+    ).astype({"mass": "boolean", "vendor": "string", "density": "string", "race": "string"})
 
 
 def project(here: pd.DataFrame, there: pd.DataFrame | None = None) -> Cohort:
@@ -142,6 +142,31 @@ def test_a_vendor_of_noise_is_named_and_its_interval_excludes_zero() -> None:
     assert gap["difference"] == pytest.approx(max(aucs.values()) - aucs["Noise"], abs=1e-12)
     assert 0 < gap["low"] < gap["difference"] < gap["high"]
     assert len(subgroups[subgroups["variable"] == "vendor"]) == 3
+
+
+def test_races_are_grouped_and_their_gap_is_named_where_any_is_known() -> None:
+    rows = images({"Asian": 2.0, "White": 0.3, "Other": 1.0, "none": 1.0}, 40, np.random.default_rng(4))
+    rows = rows.assign(race=rows["vendor"].mask(rows["vendor"] == "none"), vendor="One")
+    rows.loc[(rows["race"] == "Other") & (rows["patient_id"] > "p088"), "mass"] = False  # nine patients are left
+    subgroups, gaps = both(project(rows))
+    groups = subgroups[subgroups["variable"] == "race"]
+    assert groups["group"].tolist() == ["Asian", "Other", "White", "unknown"]
+    assert groups["n"].tolist() == [80] * 4
+    assert groups["auc"].isna().tolist() == [False, True, False, False]
+    own = scored_rows(project(rows)).groupby("race")
+    aucs = {race: mean_auc(own.get_group(race)) for race in ("Asian", "White")}
+    gap = only(gaps, variable="race")
+    assert (gap["highest"], gap["lowest"]) == ("Asian", "White")
+    assert gap["difference"] == pytest.approx(aucs["Asian"] - aucs["White"], abs=1e-12)
+    sentence = next(block for block in subgroup_blocks(subgroups, gaps) if "<b>Race.</b>" in block)
+    assert f"Asian above White by {gap['difference']:.3f}" in sentence
+
+
+def test_a_cohort_that_knows_nobody_s_race_has_no_rows_of_race(shared_patients) -> None:
+    subgroups, gaps = both(shared_patients)
+    assert set(subgroups["variable"]) == {"density", "age_band", "vendor"}
+    assert "race" not in set(gaps["variable"])
+    assert "Race" not in "".join(subgroup_blocks(subgroups, gaps))
 
 
 def test_vendors_without_a_difference_have_an_interval_around_zero() -> None:

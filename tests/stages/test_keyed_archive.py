@@ -18,6 +18,7 @@ from pipeline.sections import Archive
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME, NUMBER, DAY = "QQZZX", "77410993", "19131113"
+RACE = "American Indian or Alaska Native"
 KEYED = Archive(adapter="table", root="unused", patients=None, columns={}, extra=[], identifiers="keyed", fatal=[])
 
 
@@ -40,6 +41,8 @@ def write_private_archive(root: Path) -> None:
     table["patient_id"] = table["patient_id"].map(patients)
     table.loc[0, "density"], table.loc[1, "view"], table.loc[3, "view"] = NAME, None, NAME
     table["vendor"] = f"{NAME} {DAY}"
+    table["race"] = RACE
+    table.loc[0, "race"] = NAME
     table.to_csv(root / "images.csv", index=False)
     (root / f"{NAME}_stray.dcm").write_bytes(b"stray" * 50)
     (root / table.loc[2, "image_path"]).write_bytes(NAME.encode() * 100)
@@ -85,8 +88,10 @@ def test_no_identifier_leaves(
         for path in written:
             assert trace not in path.name
             assert trace.encode() not in path.read_bytes(), f"{trace} in {path.name}"
-    cells = [pd.read_parquet(path) for path in written if path.suffix == ".parquet"]
-    assert not any(trace in str(value) for rows in cells for name in rows for value in rows[name]
+    tables = [(path, pd.read_parquet(path)) for path in written if path.suffix == ".parquet"]
+    assert not any(trace in str(value) for _, rows in tables for name in rows for value in rows[name]
                    if not isinstance(value, bytes | np.ndarray) for trace in traces)  # fmt: skip
+    told = {path.parent.name for path, rows in tables if any(RACE in map(str, rows[name]) for name in rows)}
+    assert told - {"sealed"} == {"catalog"}, "race is for the subgroups of the test images"
     images = pd.read_parquet(out / "cohort" / "images.parquet")
     assert len(images) > 8 and images["patient_id"].nunique() == 3, "the patients are still told apart"

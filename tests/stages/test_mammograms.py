@@ -36,7 +36,7 @@ def write_films_archive(root: Path) -> None:
                          "laterality": name[0].upper(), "view": name[1:].upper(),
                          "cancer": int(number == MALIGNANT)})  # fmt: skip
     table = pd.DataFrame(rows).assign(exam_id="1", exam_date_days=0, density="C", birads=4, mass=1, calcification=0)
-    unknown = ["age", "implant", "vendor", "years_to_cancer", "years_followed"]
+    unknown = ["age", "implant", "vendor", "years_to_cancer", "years_followed", "race"]
     table.assign(**dict.fromkeys(unknown, "")).to_csv(root / "images.csv", index=False)
 
 

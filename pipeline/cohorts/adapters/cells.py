@@ -19,6 +19,8 @@ OLDEST_YEARS, FARTHEST_PX = 120, 100_000
 _SHOWN_CHARACTERS, _SHOWN_DIGITS = 20, 4
 # Problems of ids, which no message repeats, however short they are.
 _OF_IDS = ("row_without_image", "duplicate_image")
+# Of a sensitive column a message names the line alone: even the length of a cell may tell its word.
+_SENSITIVE = ("race",)
 
 
 class Cells(NamedTuple):
@@ -96,14 +98,13 @@ class Cells(NamedTuple):
         return found
 
     def note(self, wrong: pd.Series, column: str, expected: str, kind: ProblemKind = "unknown_value") -> None:
-        """Adds the rows where `wrong` holds to the problems, the first ones with line and cell."""
+        """Adds the rows where `wrong` holds to the problems, the first ones with line and (if not sensitive) cell."""
         name = self.names.get(column, column)
         rows = wrong.fillna(True).to_numpy(dtype=bool).nonzero()[0]
         cells = self.rows[name]
-        records = [
-            f"line {row + 2}: {_shown(str(cells.iloc[row]), kind in _OF_IDS or not self.problems.quoting)}"
-            for row in rows
-        ]
+        hidden = kind in _OF_IDS or not self.problems.quoting
+        told = ["" if column in _SENSITIVE else f": {_shown(str(cells.iloc[row]), hidden)}" for row in rows]
+        records = [f"line {row + 2}{cell}" for row, cell in zip(rows, told, strict=True)]
         self.problems.note(kind, f"{self.file}, column {name}: expected {expected}", records)
 
     def _known(

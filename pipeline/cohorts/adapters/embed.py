@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from pipeline.cohorts.adapters import embed_findings
+from pipeline.cohorts.adapters import embed_findings, embed_race
 from pipeline.cohorts.adapters.cells import FARTHEST_PX, Cells, read_cells
 from pipeline.cohorts.adapters.reading import Reading, breast_ids, extra_of, refuse_options, unknown, with_unknown
 from pipeline.cohorts.problems import Problems
@@ -26,6 +26,7 @@ COLUMNS = (
 # README, section V: the reduced tables keep the columns used most; without these, what they tell is unknown.
 MAY_LACK = ("BreastImplantPresent", "Manufacturer")
 DICOM_BOXES = "DCM_ROI_coords"
+SOME_RELEASES_HAVE = (DICOM_BOXES, *embed_race.COLUMNS)
 # README, section VII; the tables write cview where the README writes C-view. Screen captures are no mammograms.
 IMAGE_TYPES = {
     "2D": None, "cview": "synthetic_2d", "C-view": "synthetic_2d", "3D": "tomosynthesis",
@@ -66,6 +67,7 @@ def read(root: Path, archive: Archive, problems: Problems) -> Reading:
         density=of_exam["density"].astype("string"),
         birads=of_breast["birads"].astype("Int64"),
         **{name: of_breast[name].astype("boolean") for name in ("mass", "calcification", "malignant")},
+        race=embed_race.read_race(clinical, images["patient_id"]),
         extra=extra_of({"exam": of_exam["exam"], "other_findings": of_breast["other_findings"]}),
     )
     return Reading(with_unknown(labelled), _findings(images, findings), screens)
@@ -78,7 +80,7 @@ def _read_table(
     files = [f"{folder}{name}{kind}.csv" for folder in ("tables/", "") for kind in ("", "_reduced")]
     file = next((file for file in files if (root / file).is_file()), files[0])
     table = read_cells(root, file, columns if file.endswith("_reduced.csv") else (*columns, *may_lack), problems)
-    wanted = [*columns, *may_lack, *({DICOM_BOXES} & set(table.rows.columns))]
+    wanted = [*columns, *may_lack, *(name for name in SOME_RELEASES_HAVE if name in table.rows.columns)]
     return table._replace(rows=table.rows.reindex(columns=wanted, fill_value=""))
 
 

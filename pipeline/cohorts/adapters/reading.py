@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from pipeline.cohorts.adapters.cells import Cells
 from pipeline.errors import InputError
 from pipeline.sections import Archive
 from pipeline.tables import CATALOG, FINDINGS
@@ -43,6 +44,13 @@ def with_unknown(images: pd.DataFrame) -> pd.DataFrame:
     """The images with every column of tables.CATALOG that their dataset does not tell, as nulls."""
     told = {"cohort", "size_bytes", *images.columns}  # the first two are the catalog's own
     return images.assign(**{name: unknown(images.index, "object") for name in CATALOG.names if name not in told})
+
+
+def agreed_race(table: Cells, race: pd.Series, patient_id: pd.Series) -> pd.Series:
+    """Race by patient_id, of a table whose rows may repeat it; unknown where a patient's rows differ."""
+    differs = race.notna() & (race.groupby(patient_id).transform("nunique") > 1)
+    table.note(differs, "race", "one race per patient", "contradiction")
+    return race.mask(differs).groupby(patient_id).first()
 
 
 def breast_ids(exam_id: pd.Series, laterality: pd.Series) -> pd.Series:

@@ -6,13 +6,21 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from pipeline.cohorts.adapters.cells import OLDEST_YEARS, Cells, read_cells
-from pipeline.cohorts.adapters.reading import Reading, breast_ids, extra_of, no_findings, unknown, with_unknown
+from pipeline.cohorts.adapters.reading import (
+    Reading,
+    agreed_race,
+    breast_ids,
+    extra_of,
+    no_findings,
+    unknown,
+    with_unknown,
+)
 from pipeline.cohorts.problems import Problems
 from pipeline.dicom.deidentify import known_manufacturer
 from pipeline.dicom.views import named_view
 from pipeline.errors import InputError
 from pipeline.sections import Archive
-from pipeline.tables import DENSITIES, LATERALITIES
+from pipeline.tables import DENSITIES, LATERALITIES, RACES
 
 FILES = ("images.csv", "images.parquet", "images.xlsx")
 # Columns that every archive must have.
@@ -29,6 +37,7 @@ OPTIONAL = (
     "vendor",
     "years_to_cancer",
     "years_followed",
+    "race",
 )
 # Longer than any cohort.
 LONGEST_DAYS = 40_000
@@ -79,6 +88,7 @@ def read(root: Path, archive: Archive, problems: Problems) -> Reading:
             "birads": table.whole("birads", *BIRADS),
             "years_to_cancer": table.number("years_to_cancer", 0, OLDEST_YEARS),
             "years_followed": table.number("years_followed", 0, OLDEST_YEARS),
+            "race": patient_id.map(agreed_race(table, table.choice("race", RACES), patient_id)).astype("string"),
             "extra": _extra(table, archive.extra),
         }
     )

@@ -13,7 +13,7 @@ from pipeline.cohorts.catalog import catalog
 from pipeline.cohorts.problems import Problem, Problems
 from pipeline.errors import InputError
 from pipeline.sections import Archive
-from pipeline.tables import CATALOG, FINDINGS, PROBLEMS, read_table
+from pipeline.tables import CATALOG, FINDINGS, PROBLEMS, RACES, read_table
 
 ARCHIVE = Archive(
     adapter="embed", root="unused", patients=None, columns={}, extra=[], identifiers="published", fatal=[]
@@ -87,7 +87,7 @@ def test_every_column_of_an_ordinary_image(tmp_path: Path) -> None:
     assert (row["density"], row["birads"]) == ("B", 1)
     assert (row["mass"], row["calcification"], row["implant"]) == (False, False, False)
     assert json.loads(row["extra"]) == {"exam": "screening"}
-    unknown = ("malignant", "years_to_cancer", "years_followed", "source_split", "exclusion")
+    unknown = ("malignant", "race", "years_to_cancer", "years_followed", "source_split", "exclusion")
     assert reading.images[list(unknown)].isna().all().all()
     assert reading.findings.empty
     assert set(reading.findings.columns) == set(FINDINGS.names)
@@ -199,6 +199,38 @@ def test_densities_of_one_exam_that_differ_count_as_unknown(tmp_path: Path) -> N
     rows = [finding(tissueden="2.0"), finding(tissueden="3.0", side="L")]
     assert label(tmp_path, rows, "density") == {"L": None, "R": None}
     assert [(p.kind, p.records) for p in read(tmp_path)[1]] == [("contradiction", 2)]
+
+
+@pytest.mark.parametrize("column", ["RACE_DESC", "ETHNICITY_DESC"])  # the README's name, the notebooks' name
+@pytest.mark.parametrize(
+    ("word", "race"),
+    [
+        ("Caucasian or White", "White"), ("African American  or Black", "Black or African American"),
+        ("African American or Black", "Black or African American"), ("Asian", "Asian"), ("Multiple", "Multiple"),
+        ("American Indian or Alaskan Native", "American Indian or Alaska Native"),
+        ("Native Hawaiian or Other Pacific Islander", "Native Hawaiian or Other Pacific Islander"),
+        ("Unknown, Unavailable or Unreported", None), ("Not Recorded", None), ("Patient Declines", None), ("", None),
+    ],
+)  # fmt: skip
+def test_race_by_the_words_of_the_release(tmp_path: Path, column: str, word: str, race: str | None) -> None:
+    assert label(tmp_path, [finding(**{column: word}, ETHNIC_GROUP_DESC="Hispanic or Latino")], "race") == {
+        "L": race, "R": race
+    }  # fmt: skip
+    assert race is None or race in RACES
+    assert read(tmp_path)[1] == []
+
+
+def test_race_belongs_to_the_patient_and_is_unknown_where_her_rows_differ(tmp_path: Path) -> None:
+    images = [*breasts(), image("later", acc_anon=E2), image("other", empi_anon=P2, acc_anon=E3)]
+    told = [finding(RACE_DESC="Asian"), finding(acc_anon=E2, RACE_DESC="Not Recorded")]
+    other = finding(empi_anon=P2, acc_anon=E3, RACE_DESC="Martian")
+    races = label(tmp_path, [*told, other], "race", images)
+    assert races == {"L": "Asian", "R": "Asian", "later": "Asian", "other": None}
+    assert [(p.kind, p.examples) for p in read(tmp_path)[1]] == [("unknown_value", ["line 4"])]
+    told[1]["RACE_DESC"] = "Multiple"
+    races = label(tmp_path, [*told, other], "race", images)
+    assert set(races.values()) == {None}
+    assert [(p.kind, p.examples) for p in read(tmp_path)[1]][-1] == ("contradiction", ["line 2", "line 3"])
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ from tests.cohorts.adapters.rows import cells
 
 TABLE = """\
 patient_id,exam_id,exam_date_days,image_path,laterality,view,age,density,birads,mass,calcification,cancer,implant,\
-vendor,years_to_cancer,years_followed
-007,1,730,images/007/1/LCC.dcm,L,CC,50.5,B,1,0,1,False,0,"Acme, Inc",,4.5
-007,1,730,images/007/1/LMLO.dcm,L,mlo,50.5,,,1,,False,,,,4.5
-007,2,1460,images/007/2/RCC.dcm,,CC,,,0,,,True,1,,2.25,2.5
-8,1,0,images/8/1/RML.dcm,R,ML,61,D,6,True,False,,True,Acme,,
+vendor,years_to_cancer,years_followed,race
+007,1,730,images/007/1/LCC.dcm,L,CC,50.5,B,1,0,1,False,0,"Acme, Inc",,4.5,
+007,1,730,images/007/1/LMLO.dcm,L,mlo,50.5,,,1,,False,,,,4.5,White
+007,2,1460,images/007/2/RCC.dcm,,CC,,,0,,,True,1,,2.25,2.5,
+8,1,0,images/8/1/RML.dcm,R,ML,61,D,6,True,False,,True,Acme,,,Asian
 """
 
 
@@ -60,6 +60,7 @@ def test_every_column_is_read(tmp_path: Path) -> None:
     assert cells(rows, "vendor") == ["Acme, Inc", None, None, "Acme"]
     assert cells(rows, "years_to_cancer") == [None, None, 2.25, None]
     assert cells(rows, "years_followed") == [4.5, 4.5, 2.5, None]
+    assert cells(rows, "race") == ["White", "White", "White", "Asian"]  # one image of a patient tells it of all
     assert cells(rows, "source_split") == cells(rows, "exclusion") == cells(rows, "extra") == [None] * 4
     assert list(findings.columns) == FINDINGS.names
     assert findings.empty
@@ -131,6 +132,23 @@ def test_rows_of_an_exam_that_contradict_each_other_are_noted_and_unknown(tmp_pa
     assert cells(rows, "years_followed") == [None, None, 2.5, None]
     place = "images.csv, column years_followed: expected the value of the exam's first image"
     assert problems == [Problem("contradiction", place, 1, ["line 3: '5.5'"])]
+
+
+def test_races_of_a_patient_that_contradict_each_other_are_noted_and_unknown(tmp_path: Path) -> None:
+    (rows, _, _), problems = read_text(tmp_path, TABLE.replace("2.25,2.5,", "2.25,2.5,Multiple", 1))
+    assert cells(rows, "race") == [None, None, None, "Asian"]
+    place = "images.csv, column race: expected one race per patient"
+    assert problems == [Problem("contradiction", place, 2, ["line 3", "line 4"])]
+
+
+def test_a_word_outside_the_vocabulary_of_race_is_unknown_and_never_repeated(tmp_path: Path) -> None:
+    (rows, _, _), problems = read_text(tmp_path, TABLE.replace(",Asian", ",Eurasian", 1))
+    assert cells(rows, "race") == ["White", "White", "White", None]
+    place = (
+        "images.csv, column race: expected one of American Indian or Alaska Native, Asian, Black or African American,"
+        " Native Hawaiian or Other Pacific Islander, White, Multiple, Other, or empty"
+    )
+    assert problems == [Problem("unknown_value", place, 1, ["line 5"])]
 
 
 def test_an_exam_has_one_day(tmp_path: Path) -> None:
@@ -226,7 +244,7 @@ def test_extra_columns_are_kept_as_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "rows"), [("a" * 41, 1), ("case", 65)])
 def test_extra_columns_that_are_no_categories_are_refused(tmp_path: Path, text: str, rows: int) -> None:
-    lines = [f"{row},1,0,{row}.dcm,L,CC,,,,,,,,,,,{text}{row}" for row in range(rows)]
+    lines = [f"{row},1,0,{row}.dcm,L,CC,,,,,,,,,,,,{text}{row}" for row in range(rows)]
     content = "\n".join([TABLE.splitlines()[0] + ",remark", *lines])
     with pytest.raises(InputError, match=r"column remark: expected categories .* free text and") as raised:
         read_text(tmp_path, content, extra=["remark"])
