@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.cohorts.splits import patient_splits
 from pipeline.errors import InputError
 from pipeline.sections import Archive
 from pipeline.tables import COHORT, read_table
@@ -27,7 +28,8 @@ def write_manifests(cohorts: Path, names: Sequence[str], archives: Mapping[str, 
         InputError: a patient is in two splits, or in the test split of one archive and learned from in another whose
             patients are named alike.
     """
-    splits = {name: _splits(cohorts / name, name) for name in names}
+    images = {name: read_table(cohorts / name / "images.parquet", COHORT) for name in names}
+    splits = {name: patient_splits(rows, f"splits: {name}") for name, rows in images.items()}
     for one, other in permutations(names, 2):
         if named_alike(archives[one], archives[other]):
             refuse_overlap(one, splits[one], other, splits[other])
@@ -67,12 +69,3 @@ def refuse_overlap(one: str, learned: pd.Series, other: str, scored: pd.Series) 
 def hash_patient(patient_id: str) -> str:
     """What stands for a patient in a manifest."""
     return hashlib.sha256(patient_id.encode()).hexdigest()[:DIGITS]
-
-
-def _splits(folder: Path, name: str) -> pd.Series:
-    """The split of every patient of a cohort."""
-    images = read_table(folder / "images.parquet", COHORT)
-    patients = images[["patient_id", "split"]].drop_duplicates().set_index("patient_id")["split"]
-    if twice := sorted(set(patients.index[patients.index.duplicated()])):
-        raise InputError(f"splits: {name}: {len(twice)} patients are in two splits (first: {twice[0]}); rerun filter")
-    return patients

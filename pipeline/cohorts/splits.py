@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.errors import InputError
+
 
 def patient_share(patient_id: str, seed: int, purpose: str) -> float:
     """A number in [0, 1) that is uniform over patients and fixed for a patient, seed and purpose.
@@ -49,6 +51,22 @@ def split_patients(
         for patient, source in sources["source"].items()
     }
     return patient_id.map(splits).astype(pd.StringDtype())
+
+
+def patient_splits(images: pd.DataFrame, place: str) -> pd.Series:
+    """The split of every patient, by patient_id.
+
+    Args:
+        images: Columns patient_id and split.
+        place: Where they are from, for the message.
+
+    Raises:
+        InputError: a patient is in two splits.
+    """
+    patients = images[["patient_id", "split"]].drop_duplicates().set_index("patient_id")["split"]
+    if twice := sorted(set(patients.index[patients.index.duplicated()])):
+        raise InputError(f"{place}: {len(twice)} patients are in two splits (first: {twice[0]}); rerun filter")
+    return patients
 
 
 def _split(patient: str, source: Any, test_fraction: float, validation_fraction: float, seed: int) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Integer
 
-from pipeline.errors import InputError
+from pipeline.cohorts.splits import patient_splits
 from pipeline.metrics.classification import macro_auc
 from pipeline.tables import COHORT, DENSITIES, read_table
 
@@ -22,9 +22,7 @@ def read_images(cohort: Path) -> pd.DataFrame:
         InputError: a patient is in two splits.
     """
     images = read_table(cohort / "images.parquet", COHORT).sort_values("image_id", ignore_index=True)
-    splits = images.groupby("patient_id")["split"].nunique()
-    if (splits > 1).any():
-        raise InputError(f"{cohort}: patient {splits.idxmax()} is in {splits.max()} splits, expected one; rerun filter")
+    patient_splits(images, str(cohort))
     return images
 
 

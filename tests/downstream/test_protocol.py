@@ -37,7 +37,7 @@ def test_a_patient_in_training_and_test_is_refused_by_every_task(tmp_path: Path,
     moved = images["patient_id"] == images.loc[images["split"] == "test", "patient_id"].iloc[0]
     images.loc[images[moved].index[:1], "split"] = "train"
     write_table(images, file, COHORT)
-    with pytest.raises(InputError, match="is in 2 splits, expected one"):
+    with pytest.raises(InputError, match="1 patients are in two splits"):
         read_images(tmp_path / "cohort")
     archives = read_params(ROOT).profile.archives
     with pytest.raises(InputError, match="1 patients are in two splits"):
