@@ -22,6 +22,7 @@ ProblemKind = Literal[
     "row_without_file", "file_without_row", "duplicate_image", "patient_in_two_splits", "unknown_value",
     "contradiction", "row_without_image", "unreadable_folder",
 ]  # fmt: skip
+Calibration = Literal["platt", "isotonic"]
 # Why an image may be left out, told by its tags (pipeline/dicom/header.py) or by its dataset's tables.
 Exclusion = Literal[
     "not_mammography", "for_processing", "tomosynthesis", "multi_frame", "synthetic_2d", "implant_displaced",
@@ -132,11 +133,20 @@ class Fuse(Section):
 
 
 class Evaluate(Section):
-    """What is packed, embedded and reported on; `bootstrap` is the number of resamples."""
+    """What is packed, embedded and reported on.
+
+    Attributes:
+        cohorts: Packed and embedded.
+        report_cohorts: Whose test breasts get reports.
+        bootstrap: Number of resamples.
+        calibration: How scores become the probabilities of pF1, Brier, ECE and slope: by Platt's map or by isotonic
+            regression, fitted on validation.
+    """
 
     cohorts: Annotated[list[Name], Field(min_length=1)]
     report_cohorts: Annotated[list[Name], Field(min_length=1)]
     bootstrap: Annotated[int, Field(ge=100)]
+    calibration: Calibration
 
 
 class Run(Section):

@@ -42,6 +42,7 @@ DEMO = "conf/profile/demo.yaml"
         ("params.yaml", "tasks.mass_vindr.lable", "mass", ["tasks.mass_vindr.lable", "unknown key", "label"]),
         ("params.yaml", "zero_shot.tasks", ["mass"], ["zero_shot.tasks", "mass", "mass_vindr"]),
         ("params.yaml", "fuse.cohort", "vindr", ["fuse.cohort", "vindr", "report_cohorts"]),
+        ("params.yaml", "evaluate.calibration", "beta", ["evaluate.calibration", "'beta'", "'platt' or 'isotonic'"]),
         (DEMO, "pack.shards", "many", ["demo.yaml", "pack.shards", "'many'", "integer"]),
         (DEMO, "pack.preparation", "mirage", ["demo.yaml", "pack.preparation", "mirage", "mammo_clip", "mirai"]),
         (DEMO, "pack.height_px", 128, ["demo.yaml", "pack.height_px", "unknown key", "preparation, shards"]),

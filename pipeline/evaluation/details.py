@@ -26,7 +26,7 @@ def score_details(inputs: EvaluationInputs, run: Run) -> Details:
     labels = {cohort: inputs.read_labels(cohort) for cohort in run.evaluate.cohorts}
     development = {cohort: inputs.read_images(cohort) for cohort in run.evaluate.cohorts}
     resampling = (run.evaluate.bootstrap, run.seed)
-    points = operating_points(predictions, development, labels, run.tasks, *resampling)
+    points = operating_points(predictions, development, labels, run.tasks, run.evaluate.calibration, *resampling)
     groupings = group_units(predictions, labels, run.tasks, run.filter.age_band_years)
     subgroups = score_subgroups(groupings, *resampling)
     return Details(points, subgroups, largest_gaps(subgroups, groupings, *resampling))

@@ -7,9 +7,10 @@ import pandas as pd
 
 from pipeline.evaluation.classification_html import setting_title
 from pipeline.evaluation.html_parts import Row, number, plain_heads, statistic, table
-from pipeline.evaluation.operating_points import AGGREGATES, CALIBRATED, GROUPS, LINE
+from pipeline.evaluation.operating_points import AGGREGATES, CALIBRATED, GROUPS, LINE, table_name
 from pipeline.evaluation.risk_scores import CALIBRATION_BINS
 from pipeline.metrics.bootstrap import MIN_PATIENTS
+from pipeline.sections import Calibration
 
 # Statistic of `operating_points` -> head of its column.
 IMAGE_COLUMNS = {
@@ -27,31 +28,43 @@ UNIT_COLUMNS = {("image", "none"): "Image"} | {
     (unit, aggregate): f"{unit.capitalize()}, {aggregate}" for unit in GROUPS for aggregate in AGGREGATES
 }
 COUNTED = ("image", *GROUPS)
+MAPS: dict[Calibration, str] = {
+    "platt": "scores Platt-scaled on validation",
+    "isotonic": "scores through an isotonic regression on validation",
+}
+TOO_FEW = f"fewer than {MIN_PATIENTS} patients on one side"
+NO_MAP = f"{TOO_FEW}, or no validation scores of both classes"
 
 
-def operating_tables(points: pd.DataFrame) -> list[str]:
+def operating_tables(points: pd.DataFrame, calibration: Calibration) -> list[str]:
     """Two tables of the pretrained encoder on the tasks' own test splits; none where no binary task was scored.
 
     Args:
         points: From `operating_points`.
+        calibration: As it was told there.
     """
     own = points[(points["split"] == "test") & (points["encoder"] == "pretrained")]
-    return [] if own.empty else [_image_table(own[own["unit"] == "image"]), _unit_table(own[own["statistic"] == "auc"])]
+    if own.empty:
+        return []
+    return [_image_table(own[own["unit"] == "image"], calibration), _unit_table(own[own["statistic"] == "auc"])]
 
 
-def _image_table(points: pd.DataFrame) -> str:
+def _image_table(points: pd.DataFrame, calibration: Calibration) -> str:
     """A row per task and setting, a column per statistic of the images."""
+    reasons = {
+        table_name(name, calibration): NO_MAP if name in (*CALIBRATED, *LINE) else TOO_FEW for name in IMAGE_COLUMNS
+    }
     rows = []
     for names, group in _by_setting(points).items():
-        found = {row["statistic"]: _cell(row) for row in group}
+        found = {row["statistic"]: row for row in group}
         counts = [number(group[0][name]) for name in ("n", "positives")]
-        rows.append(Row([*names, *(found[name] for name in IMAGE_COLUMNS), *counts]))
+        rows.append(Row([*names, *(_cell(found[name], reason) for name, reason in reasons.items()), *counts]))
     caption = (
         "<b>Operating points and calibration.</b> Unit: image. Pretrained encoder, test split, mean over seeds, 95 %"
         " interval over patients. AP: average precision; a useless score has the share of positives. Sensitivity and"
         " recall rate stand at a specificity of 90 or 95 %, read from the test curve; recall rate is the share of all"
         f" images called back. pF1, Brier, ECE ({CALIBRATION_BINS} bins of equal size) and slope (1: calibrated, below"
-        " 1: too extreme) are of probabilities: scores Platt-scaled on validation; n/a where validation has no scores."
+        f" 1: too extreme) are of probabilities: {MAPS[calibration]}; n/a where validation has no scores."
     )
     return table(plain_heads("Task", "Setting", *IMAGE_COLUMNS.values(), "n", "pos."), rows, caption, words=2)
 
@@ -60,7 +73,7 @@ def _unit_table(points: pd.DataFrame) -> str:
     """A row per task and setting, a column per unit and aggregate."""
     rows = []
     for names, group in _by_setting(points).items():
-        found = {(row["unit"], row["aggregate"]): _cell(row) for row in group}
+        found = {(row["unit"], row["aggregate"]): _cell(row, TOO_FEW) for row in group}
         counts = {row["unit"]: number(row["n"]) for row in group}
         rows.append(Row([*names, *(found[key] for key in UNIT_COLUMNS), *(counts[unit] for unit in COUNTED)]))
     caption = (
@@ -81,10 +94,7 @@ def _by_setting(points: pd.DataFrame) -> dict[tuple[str, str], list[dict[str, An
     return found
 
 
-def _cell(row: dict[str, Any]) -> str:
+def _cell(row: dict[str, Any], reason: str) -> str:
     """The statistic with its interval; n/a where it is NaN, with the reasons that it can have."""
-    reason = f"fewer than {MIN_PATIENTS} patients on one side"
-    if row["statistic"] in (*CALIBRATED, *LINE):
-        reason += ", or no validation scores of both classes"
     entry = {name: None if pd.isna(row[name]) else row[name] for name in ("value", "low", "high")}
     return statistic(entry | {"flag": reason}, "value")

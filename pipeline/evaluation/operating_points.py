@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from pipeline.evaluation.risk_scores import CALIBRATION_BINS
-from pipeline.evaluation.scored import Scored, any_known, image_grades, scored_images
+from pipeline.evaluation.scored import Scored, any_known, image_grades, scored_images, validation_as_test
 from pipeline.metrics.bootstrap import UNSUPPORTED, Interval, cut_points
 from pipeline.metrics.delong import delong_interval
 from pipeline.metrics.operating import (
@@ -22,13 +22,13 @@ from pipeline.metrics.operating import (
     sensitivity_at_specificity,
     weighted_average_precision,
 )
-from pipeline.metrics.recalibration import PlattMap, calibration_slope, platt
+from pipeline.metrics.recalibration import calibration_slope, isotonic, platt
 from pipeline.metrics.weighted import Statistic, weighted_brier, weighted_calibration_error, weighted_interval
-from pipeline.sections import Task
+from pipeline.sections import Calibration, Task
 
 # From labels, scores or probabilities of one seed, and weights per resample to a value per resample.
 SampleStatistic = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-Maps = Mapping[tuple[str, str, str], Sequence[PlattMap]]
+Maps = Mapping[tuple[str, str, str], Sequence[Callable[[np.ndarray], np.ndarray]]]
 
 COLUMNS = (
     *("task", "split", "setting", "encoder", "unit", "aggregate", "statistic"),
@@ -51,6 +51,10 @@ CALIBRATED: dict[str, SampleStatistic] = {
 }
 LINE = ("calibration_slope", "calibration_intercept")
 STATISTICS = ("auc", *RANKED, *CALIBRATED, *LINE)
+FITS: dict[Calibration, Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
+    "platt": platt,
+    "isotonic": isotonic,
+}
 GROUPS = {"breast": "breast_id", "exam": "exam_id"}
 AGGREGATES = ("mean", "max")
 
@@ -60,40 +64,43 @@ def operating_points(
     development: Mapping[str, pd.DataFrame],
     labels: Mapping[str, pd.DataFrame],
     tasks: Mapping[str, Task],
+    calibration: Calibration,
     resamples: int,
     seed: int,
 ) -> pd.DataFrame:
     """Every binary task at all training patients (`lp_100`, `ft_100`) and without a label (`zero_shot`).
 
     Images have all of STATISTICS: the AUC with DeLong's interval; RANKED on the scores; CALIBRATED and LINE on
-    probabilities. A seed's probabilities are its scores through Platt's map, fitted on that seed's validation
-    predictions of the task's own cohort and applied to `test` and to transfer alike; never on test labels. Values are
-    means over the training seeds. Breasts and exams have the AUC of the mean and of the maximum of all their images'
-    scores; one is positive if any of its known images is, unknown if none is and one is unknown.
+    probabilities. A seed's probabilities are its scores through a map fitted on that seed's validation predictions
+    of the task's own cohort and applied to `test` and to transfer alike; never on test labels. Values are means over
+    the training seeds. Breasts and exams have the AUC of the mean and of the maximum of all their images' scores; one
+    is positive if any of its known images is, unknown if none is and one is unknown.
 
     Args:
         predictions: Rows of tables.PREDICTIONS, those of the validation split among them.
         development: tables.COHORT by cohort, which holds the labels of the validation split.
         labels: Sealed test images (tables.SEALED) by cohort.
         tasks: By name; ordinal ones are left out.
+        calibration: Platt's map or isotonic regression.
         resamples: Bootstrap resamples.
         seed: Of the bootstrap.
 
     Returns:
-        One row per statistic with COLUMNS. unit: image, breast or exam; aggregate: mean, max, or `none` of an image.
-        value, low, high: with a 95 % interval over patients; calibration slope and intercept have none. n: units with a
-        known label; patients, positives: of these. All NaN below MIN_PATIENTS patients with a positive, or with a
-        negative; CALIBRATED and LINE are NaN where `platt_maps` has no map. ECE takes the absolute value of noise too,
-        which every resample adds to: its interval lies high and may miss the value.
+        One row per statistic with COLUMNS. unit: image, breast or exam; aggregate: mean, max, or `none` of an image;
+        statistic: as `table_name` says. value, low, high: with a 95 % interval over patients; calibration slope and
+        intercept have none. n: units with a known label; patients, positives: of these. All NaN below MIN_PATIENTS
+        patients with a positive, or with a negative; CALIBRATED and LINE are NaN where `calibration_maps` has no map.
+        ECE takes the absolute value of noise too, which every resample adds to: its interval lies high and may miss
+        the value.
 
     Raises:
         ValueError: an image was scored that is not in its split, or not by every seed.
     """
     binary = {name: task for name, task in tasks.items() if task.kind == "binary"}
     rows = _reported_rows(predictions, binary)
-    maps = platt_maps(rows, development, binary)
+    maps = calibration_maps(rows, development, binary, calibration)
     found = [
-        _row(unit, "image", "none", name, interval)
+        _row(unit, "image", "none", table_name(name, calibration), interval)
         for unit in scored_images(rows, labels, binary)
         for name, interval in _image_intervals(unit, maps, resamples, seed).items()
     ]
@@ -106,24 +113,36 @@ def operating_points(
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def platt_maps(predictions: pd.DataFrame, development: Mapping[str, pd.DataFrame], tasks: Mapping[str, Task]) -> Maps:
-    """Platt's map of every training seed, fitted on the validation split; no table here holds a test label.
+def table_name(statistic: str, calibration: Calibration) -> str:
+    """What the table calls a statistic: `brier` of Platt's probabilities, `brier_isotonic` of the others.
+
+    They are different numbers, so that tables of two runs never set one against the other.
+    """
+    is_mapped = calibration != "platt" and statistic in (*CALIBRATED, *LINE)
+    return f"{statistic}_{calibration}" if is_mapped else statistic
+
+
+def calibration_maps(
+    predictions: pd.DataFrame,
+    development: Mapping[str, pd.DataFrame],
+    tasks: Mapping[str, Task],
+    calibration: Calibration,
+) -> Maps:
+    """The map of every training seed, fitted on the validation split; no table here holds a test label.
 
     Args:
         predictions: Rows of tables.PREDICTIONS; only those of the validation split are read.
         development: tables.COHORT by cohort.
         tasks: Binary ones, by name.
+        calibration: Platt's map or isotonic regression.
 
     Returns:
         By (task, setting, encoder), a map per seed in ascending order. A setting without validation rows is missing, as
         is one whose known validation labels are of one class, or where all validation scores of a seed are equal.
     """
-    # scored_images joins the split named test: here the validation images stand in its place.
-    rows = predictions[predictions["split"] == "validation"].assign(split="test")
-    truth = {cohort: images[images["split"] == "validation"] for cohort, images in development.items()}
     return {
-        _key(unit): [platt(unit.grades == 1, scores) for scores in unit.scores]
-        for unit in scored_images(rows, truth, tasks)
+        unit.model: [FITS[calibration](unit.grades == 1, scores) for scores in unit.scores]
+        for unit in scored_images(*validation_as_test(predictions, development), tasks)
         if len(np.unique(unit.grades)) == 2 and (np.ptp(unit.scores, axis=1) > 0).all()
     }
 
@@ -143,7 +162,7 @@ def _image_intervals(unit: Scored, maps: Maps, resamples: int, seed: int) -> dic
         return found
     found["auc"] = delong_interval(labels, unit.scores, unit.patients)
     weighted = [(name, statistic, unit.scores) for name, statistic in RANKED.items()]
-    if fitted := maps.get(_key(unit)):
+    if fitted := maps.get(unit.model):
         chances = np.stack([to_chance(scores) for to_chance, scores in zip(fitted, unit.scores, strict=True)])
         weighted += [(name, statistic, chances) for name, statistic in CALIBRATED.items()]
         line = np.mean([calibration_slope(labels, row) for row in chances], axis=0)
@@ -172,10 +191,6 @@ def _grouped_labels(images: pd.DataFrame, column: str, tasks: Mapping[str, Task]
     known = images[[column, "patient_id"]].assign(**{name: image_grades(images, name)["grade"] for name in names})
     rules = {"patient_id": "first"} | dict.fromkeys(names, any_known)
     return known.groupby(column, as_index=False).agg(rules).rename(columns={column: "image_id"})
-
-
-def _key(unit: Scored) -> tuple[str, str, str]:
-    return unit.task, unit.setting, unit.encoder
 
 
 def _row(unit: Scored, kind: str, aggregate: str, statistic: str, interval: Interval) -> dict[str, object]:

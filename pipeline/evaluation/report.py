@@ -116,7 +116,7 @@ def _result_blocks(
             picture(figures["label_efficiency"], "AUC over the percentage of labelled patients, per task"),
             picture(figures["roc"], "ROC curves of each binary task on its test split"),
         ],
-        "operating": operating_tables(details.operating_points),
+        "operating": operating_tables(details.operating_points, run.evaluate.calibration),
         "subgroups": subgroup_blocks(details.subgroups, details.gaps),
         "transfer": [classes.transfer_table(metrics, run.tasks)],
         "zero-shot": [classes.zero_shot_table(metrics, run.tasks)],

@@ -32,6 +32,11 @@ class Scored(NamedTuple):
     patients: np.ndarray
 
     @property
+    def model(self) -> tuple[str, str, str]:
+        """What scored the units: task, setting and encoder."""
+        return self.task, self.setting, self.encoder
+
+    @property
     def labels(self) -> np.ndarray:
         """What an AUC is taken of: the grades of an ordinal label, else True for positives [unit]."""
         return self.grades if self.is_ordinal else self.grades == 1
@@ -62,6 +67,19 @@ def scored_images(
             target = split if split == "test" else f"transfer_{cohort}"
             found += list(_settings(rows, truth, "image_id", (name, target), task.kind == "ordinal"))
     return found
+
+
+def validation_as_test(
+    predictions: pd.DataFrame, development: Mapping[str, pd.DataFrame]
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Predictions and images of the validation split under the name of the test split, for `scored_images`.
+
+    Args:
+        predictions: Rows of tables.PREDICTIONS.
+        development: tables.COHORT by cohort, whose test images have no labels.
+    """
+    rows = predictions[predictions["split"] == "validation"].assign(split="test")
+    return rows, {cohort: images[images["split"] == "validation"] for cohort, images in development.items()}
 
 
 def scored_breasts(predictions: pd.DataFrame, labels: pd.DataFrame, label: str) -> list[Scored]:

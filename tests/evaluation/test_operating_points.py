@@ -1,6 +1,7 @@
-"""Operating points against scikit-learn on the fake project, Platt's maps against an optimiser, breasts by hand."""
+"""Operating points against scikit-learn on the fake project, calibration against its definition, breasts by hand."""
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 
 from pipeline.evaluation.operating_html import operating_tables
 from pipeline.evaluation.operating_points import CALIBRATED, COLUMNS, LINE, RANKED, STATISTICS, operating_points
-from pipeline.sections import Run, Task
+from pipeline.sections import Calibration, Run, Task
 from pipeline.tables import COHORT, PREDICTIONS
 from tests.evaluation.fake_project import grades, write_project
 
@@ -39,8 +40,14 @@ class Case(NamedTuple):
         return _measure(**arguments | changed)
 
 
-def _measure(predictions: pd.DataFrame, development: Tables, labels: Tables, tasks: dict[str, Task]) -> pd.DataFrame:
-    return operating_points(predictions, development, labels, tasks, RESAMPLES, SEED)
+def _measure(
+    predictions: pd.DataFrame,
+    development: Tables,
+    labels: Tables,
+    tasks: dict[str, Task],
+    calibration: Calibration = "platt",
+) -> pd.DataFrame:
+    return operating_points(predictions, development, labels, tasks, calibration, RESAMPLES, SEED)
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +98,8 @@ def scores_by_seed(case: Case, split: str, truth: pd.DataFrame) -> list[tuple[np
     ]
 
 
-def platt_by_optimiser(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Slope and intercept that minimise the cross-entropy with Platt's targets."""
+def platt_by_optimiser(labels: np.ndarray, scores: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """The sigmoid of least cross-entropy with Platt's targets."""
     positives, negatives = labels.sum(), (~labels).sum()
     targets = np.where(labels, (positives + 1) / (positives + 2), 1 / (negatives + 2))
 
@@ -100,16 +107,34 @@ def platt_by_optimiser(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         logits = line[0] * scores + line[1]
         return float(np.sum(np.logaddexp(0, logits) - targets * logits))
 
-    return minimize(loss, np.zeros(2), method="BFGS", options={"gtol": 1e-9}).x
+    slope, intercept = minimize(loss, np.zeros(2), method="BFGS", options={"gtol": 1e-9}).x
+    return lambda others: expit(slope * others + intercept)
 
 
-def probabilities(case: Case, split: str, truth: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
+def isotonic_by_definition(labels: np.ndarray, scores: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """At each score the greatest over its lower bounds of the least mean up to an upper bound; linear in between."""
+    steps = np.unique(scores)
+    fitted = [
+        max(
+            min(labels[(scores >= low) & (scores <= high)].mean() for high in steps[steps >= at])
+            for low in steps[steps <= at]
+        )
+        for at in steps
+    ]
+    return lambda others: np.interp(others, steps, fitted)
+
+
+REFERENCES = {"platt": platt_by_optimiser, "isotonic": isotonic_by_definition}
+
+
+def probabilities(
+    case: Case, split: str, truth: pd.DataFrame, calibration: Calibration = "platt"
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """(labels, probabilities) of each seed, by a map from the validation labels alone."""
     validation = scores_by_seed(case, "validation", case.development["vindr"])
     assert all(len(labels) == 40 for labels, _ in validation)
-    lines = [platt_by_optimiser(labels, scores) for labels, scores in validation]
-    tested = scores_by_seed(case, split, truth)
-    return [(y, expit(line[0] * s + line[1])) for line, (y, s) in zip(lines, tested, strict=True)]
+    maps = [REFERENCES[calibration](labels, scores) for labels, scores in validation]
+    return [(y, to_chance(s)) for to_chance, (y, s) in zip(maps, scores_by_seed(case, split, truth), strict=True)]
 
 
 def test_every_setting_of_every_binary_task_has_every_statistic(case: Case) -> None:
@@ -157,37 +182,63 @@ def test_ranked_statistics_are_scikit_learns_averaged_over_seeds(case: Case, spl
         assert (row["n"], row["patients"], row["positives"]) == (240, 60, by_seed[0][0].sum())
 
 
-@pytest.mark.parametrize(("split", "cohort"), [("test", "vindr"), ("transfer", "screening")])
-def test_probabilities_are_platt_scaled_on_the_validation_of_the_own_cohort(
-    case: Case, split: str, cohort: str
-) -> None:
-    def f1(labels: np.ndarray, p: np.ndarray) -> float:
-        precision, recall = p[labels].sum() / p.sum(), p[labels].sum() / labels.sum()
-        return 2 * precision * recall / (precision + recall)
+def f1(labels: np.ndarray, p: np.ndarray) -> float:
+    precision, recall = p[labels].sum() / p.sum(), p[labels].sum() / labels.sum()
+    return 2 * precision * recall / (precision + recall)
 
+
+def line(labels: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Slope and intercept of the outcome on the logit, 0 and 1 taken as one in a million."""
+    logits = logit(np.clip(p, 1e-6, 1 - 1e-6))[:, None]
+    model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(logits, labels)
+    return np.array([model.coef_[0, 0], model.intercept_[0]])
+
+
+@pytest.mark.parametrize("calibration", ["platt", "isotonic"])
+@pytest.mark.parametrize(("split", "cohort"), [("test", "vindr"), ("transfer", "screening")])
+def test_probabilities_are_calibrated_on_the_validation_of_the_own_cohort(
+    case: Case, split: str, cohort: str, calibration: Calibration
+) -> None:
+    by_seed = probabilities(case, split, case.labels[cohort], calibration)
+    slope, intercept = np.mean([line(y, p) for y, p in by_seed], axis=0)
+    expected = {
+        "pf1": np.mean([f1(y, p) for y, p in by_seed]),
+        "brier": np.mean([brier_score_loss(y, p) for y, p in by_seed]),
+        "calibration_slope": slope,
+        "calibration_intercept": intercept,
+    }
+    assert {*expected, "ece"} == {*CALIBRATED, *LINE}
+    points = case.points if calibration == "platt" else case.measure(calibration=calibration)
+    suffix = "" if calibration == "platt" else "_isotonic"
+    for name, mean in expected.items():
+        row = value(points, name + suffix, split if split == "test" else f"transfer_{cohort}")
+        assert row["value"] == pytest.approx(mean, abs=1e-5), name
+        assert np.isnan(row[["low", "high"]].to_numpy(np.float64)).all() == (name in LINE)
+
+
+@pytest.mark.parametrize(("split", "cohort"), [("test", "vindr"), ("transfer", "screening")])
+def test_the_calibration_error_is_scikit_learns(case: Case, split: str, cohort: str) -> None:
     def error(labels: np.ndarray, p: np.ndarray) -> float:
         observed, predicted = calibration_curve(labels, p, n_bins=10, strategy="quantile")
         assert len(observed) == 10
         return float(np.abs(observed - predicted).mean())
 
-    def line(labels: np.ndarray, p: np.ndarray) -> tuple[float, float]:
-        model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(logit(p)[:, None], labels)
-        return model.coef_[0, 0], model.intercept_[0]
+    expected = np.mean([error(y, p) for y, p in probabilities(case, split, case.labels[cohort])])
+    found = value(case.points, "ece", split if split == "test" else f"transfer_{cohort}")
+    assert found["value"] == pytest.approx(expected, abs=1e-5)
 
-    by_seed = probabilities(case, split, case.labels[cohort])
-    slopes, intercepts = np.mean([line(y, p) for y, p in by_seed], axis=0)
-    expected = {
-        "pf1": np.mean([f1(y, p) for y, p in by_seed]),
-        "brier": np.mean([brier_score_loss(y, p) for y, p in by_seed]),
-        "ece": np.mean([error(y, p) for y, p in by_seed]),
-        "calibration_slope": slopes,
-        "calibration_intercept": intercepts,
-    }
-    assert set(expected) == {*CALIBRATED, *LINE}
-    for name, mean in expected.items():
-        row = value(case.points, name, split if split == "test" else f"transfer_{cohort}")
-        assert row["value"] == pytest.approx(mean, abs=1e-5), name
-        assert np.isnan(row[["low", "high"]].to_numpy(np.float64)).all() == (name in LINE)
+
+def test_isotonic_probabilities_change_the_names_and_values_of_what_rests_on_them_alone(case: Case) -> None:
+    points = case.measure(calibration="isotonic")
+    platt = case.points[case.points["task"] == TASK].reset_index(drop=True)
+    mapped = platt["statistic"].isin([*CALIBRATED, *LINE])
+    assert points[~mapped].equals(platt[~mapped])
+    assert (points[mapped]["statistic"] == platt[mapped]["statistic"] + "_isotonic").all()
+    page = "".join(operating_tables(points, "isotonic"))
+    assert "isotonic regression on validation" in page
+    assert "Platt" not in page
+    brier = value(points, "brier_isotonic")
+    assert f"<b>{brier['value']:.3f}</b><small>{brier['low']:.3f} to {brier['high']:.3f}</small>" in page
 
 
 def test_intervals_resample_patients_with_all_their_images(case: Case) -> None:
@@ -298,7 +349,7 @@ def test_breasts_and_exams_by_hand() -> None:
 
 
 def test_the_tables_show_every_binary_task_of_the_pretrained_encoder(case: Case) -> None:
-    images, units = operating_tables(case.points)
+    images, units = operating_tables(case.points, "platt")
     binary = [name for name, task in case.tasks.items() if task.kind == "binary"]
     for page in (images, units):
         rows = re.findall(r'<tr class="">.*?</tr>', page)
@@ -322,4 +373,4 @@ def test_without_binary_tasks_there_are_no_points_and_no_tables(case: Case) -> N
     points = case.measure(tasks={"density_vindr": case.tasks["density_vindr"]})
     assert tuple(points.columns) == COLUMNS
     assert points.empty
-    assert operating_tables(points) == []
+    assert operating_tables(points, "platt") == []
