@@ -7,8 +7,9 @@ import pandas as pd
 
 from pipeline.evaluation.classification_html import setting_title
 from pipeline.evaluation.html_parts import Row, number, plain_heads, statistic, table
-from pipeline.evaluation.operating_points import AGGREGATES, CALIBRATED, GROUPS, LINE, table_name
+from pipeline.evaluation.operating_points import CALIBRATED, LINE, table_name
 from pipeline.evaluation.risk_scores import CALIBRATION_BINS
+from pipeline.evaluation.unit_scores import AGGREGATES, GROUPS
 from pipeline.metrics.bootstrap import MIN_PATIENTS
 from pipeline.sections import Calibration
 
@@ -33,6 +34,7 @@ MAPS: dict[Calibration, str] = {
     "isotonic": "scores through an isotonic regression on validation",
 }
 TOO_FEW = f"fewer than {MIN_PATIENTS} patients on one side"
+UNLEARNED = f"{TOO_FEW}, of test or of validation"
 NO_MAP = f"{TOO_FEW}, or no validation scores of both classes"
 
 
@@ -73,13 +75,18 @@ def _unit_table(points: pd.DataFrame) -> str:
     """A row per task and setting, a column per unit and aggregate."""
     rows = []
     for names, group in _by_setting(points).items():
-        found = {(row["unit"], row["aggregate"]): _cell(row, TOO_FEW) for row in group}
+        found = {
+            (row["unit"], row["aggregate"]): _cell(row, UNLEARNED if row["aggregate"] == "learned" else TOO_FEW)
+            for row in group
+        }
         counts = {row["unit"]: number(row["n"]) for row in group}
         rows.append(Row([*names, *(found[key] for key in UNIT_COLUMNS), *(counts[unit] for unit in COUNTED)]))
     caption = (
         "<b>AUC by unit.</b> Unit: image, breast or exam, as the column says. The score of a breast or exam is the mean"
-        " or the maximum of its images' scores; it is positive if any image is, and left out if none is and one is"
-        " unknown. Pretrained encoder, test split, mean over seeds, DeLong's 95 % interval with patients as clusters."
+        " or the maximum of its images' scores, or (learned) a logistic regression on both, fitted on validation, n/a"
+        f" where that has fewer than {MIN_PATIENTS} patients on one side. It is positive if any image is, and left out"
+        " if none is and one is unknown. Pretrained encoder, test split, mean over seeds, DeLong's 95 % interval with"
+        " patients as clusters."
     )
     heads = plain_heads("Task", "Setting", *UNIT_COLUMNS.values(), *(f"n, {unit}" for unit in COUNTED))
     return table(heads, rows, caption, words=2)

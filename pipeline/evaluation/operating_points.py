@@ -12,7 +12,8 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from pipeline.evaluation.risk_scores import CALIBRATION_BINS
-from pipeline.evaluation.scored import Scored, any_known, image_grades, scored_images, validation_as_test
+from pipeline.evaluation.scored import Scored, scored_images, validation_as_test
+from pipeline.evaluation.unit_scores import GROUPS, unit_scores
 from pipeline.metrics.bootstrap import UNSUPPORTED, Interval, cut_points
 from pipeline.metrics.delong import delong_interval
 from pipeline.metrics.operating import (
@@ -55,8 +56,6 @@ FITS: dict[Calibration, Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray]
     "platt": platt,
     "isotonic": isotonic,
 }
-GROUPS = {"breast": "breast_id", "exam": "exam_id"}
-AGGREGATES = ("mean", "max")
 
 
 def operating_points(
@@ -73,8 +72,7 @@ def operating_points(
     Images have all of STATISTICS: the AUC with DeLong's interval; RANKED on the scores; CALIBRATED and LINE on
     probabilities. A seed's probabilities are its scores through a map fitted on that seed's validation predictions
     of the task's own cohort and applied to `test` and to transfer alike; never on test labels. Values are means over
-    the training seeds. Breasts and exams have the AUC of the mean and of the maximum of all their images' scores; one
-    is positive if any of its known images is, unknown if none is and one is unknown.
+    the training seeds. Breasts and exams have the AUC of each aggregate of `unit_scores`.
 
     Args:
         predictions: Rows of tables.PREDICTIONS, those of the validation split among them.
@@ -86,12 +84,12 @@ def operating_points(
         seed: Of the bootstrap.
 
     Returns:
-        One row per statistic with COLUMNS. unit: image, breast or exam; aggregate: mean, max, or `none` of an image;
-        statistic: as `table_name` says. value, low, high: with a 95 % interval over patients; calibration slope and
-        intercept have none. n: units with a known label; patients, positives: of these. All NaN below MIN_PATIENTS
-        patients with a positive, or with a negative; CALIBRATED and LINE are NaN where `calibration_maps` has no map.
-        ECE takes the absolute value of noise too, which every resample adds to: its interval lies high and may miss
-        the value.
+        One row per statistic with COLUMNS. unit: image, breast or exam; aggregate: mean, max, learned, or `none` of an
+        image; statistic: as `table_name` says. value, low, high: with a 95 % interval over patients; calibration slope
+        and intercept have none. n: units with a known label; patients, positives: of these. All NaN below MIN_PATIENTS
+        patients with a positive, or with a negative; CALIBRATED and LINE are NaN where `calibration_maps` has no map,
+        `learned` where validation is too small for it. ECE takes the absolute value of noise too, which every resample
+        adds to: its interval lies high and may miss the value.
 
     Raises:
         ValueError: an image was scored that is not in its split, or not by every seed.
@@ -105,11 +103,8 @@ def operating_points(
         for name, interval in _image_intervals(unit, maps, resamples, seed).items()
     ]
     for kind, column in GROUPS.items():
-        truth = {cohort: _grouped_labels(images, column, binary) for cohort, images in labels.items()}
-        for aggregate in AGGREGATES:
-            for unit in scored_images(_grouped_scores(rows, column, aggregate), truth, binary):
-                interval = delong_interval(unit.grades == 1, unit.scores, unit.patients)
-                found.append(_row(unit, kind, aggregate, "auc", interval))
+        for aggregate, units in unit_scores(rows, development, labels, binary, column).items():
+            found += [_row(unit, kind, aggregate, "auc", _auc(unit)) for unit in units]
     return pd.DataFrame(found, columns=COLUMNS)
 
 
@@ -172,25 +167,17 @@ def _image_intervals(unit: Scored, maps: Maps, resamples: int, seed: int) -> dic
     return found
 
 
+def _auc(unit: Scored) -> Interval:
+    """AUC of breasts or exams; unsupported where they have no score."""
+    has_scores = not np.isnan(unit.scores).any()
+    return delong_interval(unit.labels, unit.scores, unit.patients) if has_scores else UNSUPPORTED
+
+
 def _over_seeds(
     statistic: SampleStatistic, labels: Bool[np.ndarray, " sample"], scores: Float[np.ndarray, "seed sample"]
 ) -> Statistic:
     """Mean over the training seeds, as a function of the weights alone."""
     return lambda weights: np.asarray(np.mean([statistic(labels, row, weights) for row in scores], axis=0))
-
-
-def _grouped_scores(rows: pd.DataFrame, column: str, aggregate: str) -> pd.DataFrame:
-    """Predictions of breasts or exams in the form of images': the group's id stands as image_id."""
-    keys = [column, "task", "method", "encoder", "fraction", "seed", "split"]
-    return rows.groupby(keys, as_index=False).agg({"score": aggregate}).rename(columns={column: "image_id"})
-
-
-def _grouped_labels(images: pd.DataFrame, column: str, tasks: Mapping[str, Task]) -> pd.DataFrame:
-    """Labels of breasts or exams in the form of images': the group's id stands as image_id."""
-    names = sorted({task.label for task in tasks.values()})
-    known = images[[column, "patient_id"]].assign(**{name: image_grades(images, name)["grade"] for name in names})
-    rules = {"patient_id": "first"} | dict.fromkeys(names, any_known)
-    return known.groupby(column, as_index=False).agg(rules).rename(columns={column: "image_id"})
 
 
 def _row(unit: Scored, kind: str, aggregate: str, statistic: str, interval: Interval) -> dict[str, object]:
