@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.evaluation.flow_html import flow_figure
-from pipeline.evaluation.html_parts import Row, definitions, number, plain_heads, share, table
+from pipeline.evaluation.html_parts import Row, definitions, folded, number, plain_heads, share, table
 from pipeline.evaluation.samples import Sample
 
 VIEW_SIDES = {"L": "Left", "R": "Right"}
@@ -53,9 +53,9 @@ def flow_table(cohort: str, flow: pd.DataFrame) -> str:
         rows.append(Row([escape(str(step["step"])), f'<span class="down">{excluded}</span>', *counts], kind))
     heads = plain_heads("Step", "Images left out", "Images", "Breasts", "Exams", "Patients")
     caption = f"<b>{escape(cohort)}.</b>"
-    folded = table(heads, rows, f"{caption} Each line counts what is left after its step.")
+    steps = table(heads, rows, f"{caption} Each line counts what is left after its step.")
     figure = flow_figure(flow, uncatalogued=[], rejected={}, caption=caption)
-    return f"<div>{figure}<details><summary>{escape(cohort)} as a table</summary>{folded}</details></div>"
+    return f"<div>{figure}{folded(f'{escape(cohort)} as a table', steps)}</div>"
 
 
 def report_rates_table(reports: dict[str, dict[str, Any]]) -> str:

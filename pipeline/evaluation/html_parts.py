@@ -85,6 +85,11 @@ def section(anchor: str, title: str, *blocks: str) -> str:
     return f'<section id="{anchor}"><h2>{escape(title)}</h2>{"".join(blocks)}</section>'
 
 
+def folded(summary: str, *blocks: str) -> str:
+    """Blocks below a line of HTML that opens and closes them; tables are open on paper (page.css)."""
+    return f"<details><summary>{summary}</summary>{''.join(blocks)}</details>"
+
+
 def paragraph(html: str) -> str:
     """A paragraph of HTML."""
     return f"<p>{html}</p>"

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.evaluation.classification_html import setting_title
-from pipeline.evaluation.html_parts import Row, number, plain_heads, statistic, table
+from pipeline.evaluation.html_parts import Row, folded, number, plain_heads, statistic, table
 from pipeline.evaluation.operating_points import CALIBRATED, LINE, table_name
 from pipeline.evaluation.risk_scores import CALIBRATION_BINS
 from pipeline.evaluation.unit_scores import AGGREGATES, GROUPS
@@ -48,7 +48,34 @@ def operating_tables(points: pd.DataFrame, calibration: Calibration) -> list[str
     own = points[(points["split"] == "test") & (points["encoder"] == "pretrained")]
     if own.empty:
         return []
-    return [_image_table(own[own["unit"] == "image"], calibration), _unit_table(own[own["statistic"] == "auc"])]
+    images, aucs = own[own["unit"] == "image"], own[own["statistic"] == "auc"]
+    return [
+        folded(_sensitivity_range(images), _image_table(images, calibration)),
+        folded(_largest_unit_gap(aucs), _unit_table(aucs)),
+    ]
+
+
+def _sensitivity_range(points: pd.DataFrame) -> str:
+    """What the table of images is, with its least and its most sensitive model."""
+    models = _by_setting(points[points["statistic"] == "sensitivity_at_90"])
+    known = sorted((row["value"], ", ".join(names)) for names, (row,) in models.items() if pd.notna(row["value"]))
+    ends = [f"{value:.3f} ({model})" for value, model in known]
+    span = f"{ends[0]} to {ends[-1]}" if ends else f"n/a, {TOO_FEW}"
+    return f"<b>Operating points and calibration.</b> Models: {len(models)}. Sensitivity at 90 % specificity: {span}."
+
+
+def _largest_unit_gap(points: pd.DataFrame) -> str:
+    """What the table of units is, with the model whose AUC depends most on the unit and its score."""
+    models = _by_setting(points)
+    gaps = []
+    for names, rows in models.items():
+        aucs = sorted((row["value"], UNIT_COLUMNS[_column(row)]) for row in rows if pd.notna(row["value"]))
+        if aucs:
+            (low, lowest), (high, highest) = aucs[0], aucs[-1]
+            found = f"{', '.join(names)}, {high:.3f} ({highest}) above {low:.3f} ({lowest})"
+            gaps.append((high - low, found))
+    _, largest = max(gaps, default=(0.0, f"n/a, {TOO_FEW}"))
+    return f"<b>AUC by unit.</b> Models: {len(models)}. Largest gap: {largest}."
 
 
 def _image_table(points: pd.DataFrame, calibration: Calibration) -> str:
@@ -75,10 +102,8 @@ def _unit_table(points: pd.DataFrame) -> str:
     """A row per task and setting, a column per unit and aggregate."""
     rows = []
     for names, group in _by_setting(points).items():
-        found = {
-            (row["unit"], row["aggregate"]): _cell(row, UNLEARNED if row["aggregate"] == "learned" else TOO_FEW)
-            for row in group
-        }
+        reasons = [UNLEARNED if row["aggregate"] == "learned" else TOO_FEW for row in group]
+        found = {_column(row): _cell(row, reason) for row, reason in zip(group, reasons, strict=True)}
         counts = {row["unit"]: number(row["n"]) for row in group}
         rows.append(Row([*names, *(found[key] for key in UNIT_COLUMNS), *(counts[unit] for unit in COUNTED)]))
     caption = (
@@ -99,6 +124,11 @@ def _by_setting(points: pd.DataFrame) -> dict[tuple[str, str], list[dict[str, An
         names = (f"<code>{escape(row['task'])}</code>", setting_title(row["setting"]))
         found.setdefault(names, []).append({str(name): value for name, value in row.items()})
     return found
+
+
+def _column(row: dict[str, Any]) -> tuple[str, str]:
+    """Key of UNIT_COLUMNS."""
+    return row["unit"], row["aggregate"]
 
 
 def _cell(row: dict[str, Any], reason: str) -> str:

@@ -14,7 +14,7 @@ from pipeline.evaluation.describe import cohort_flow
 from pipeline.evaluation.details import Details, score_details, write_details
 from pipeline.evaluation.figures import write_figures
 from pipeline.evaluation.glance_html import glance_cards
-from pipeline.evaluation.html_parts import paragraph, picture, section
+from pipeline.evaluation.html_parts import folded, paragraph, picture, section
 from pipeline.evaluation.inputs import EvaluationInputs
 from pipeline.evaluation.operating_html import operating_tables
 from pipeline.evaluation.plot_tables import label_efficiency_table, risk_auc_table, roc_table, write_plot_tables
@@ -127,7 +127,7 @@ def _result_blocks(
         ],
         "retrieval": [
             outcomes.retrieval_table(metrics),
-            f"<details><summary>Published retrieval results</summary>{outcomes.published_retrieval_table()}</details>",
+            folded("Published retrieval results", outcomes.published_retrieval_table()),
         ],
         "fusion": [outcomes.fusion_table(metrics, run.fuse.cohort, run.fuse.label)],
     }

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
-from pipeline.evaluation.html_parts import number
+from pipeline.evaluation.html_parts import folded, number
 from pipeline.evaluation.reports_html import badges, title_of
 from pipeline.evaluation.reports_rates import facts_in_words
 from pipeline.evaluation.reports_rows import BUDGET, PURPOSES, codes_by_attempt
@@ -64,7 +64,7 @@ def _card(draft: dict[str, Any]) -> str:
         for key, value in facts_in_words(draft["facts"]).items()
     )
     words = number(len(draft["prompt"].split()))
-    prompt = f"<details><summary>{words} words</summary><pre>{escape(draft['prompt'])}</pre></details>"
+    prompt = folded(f"{words} words", f"<pre>{escape(draft['prompt'])}</pre>")
     place = escape(f"{PURPOSES[draft['purpose']]}, {draft['cohort']}")
     return (
         f'<article class="draft" data-tags="{escape(tags)}">'

@@ -1,4 +1,4 @@
-"""Subgroup results: per variable a sentence on the largest gap, and a table of every group."""
+"""Subgroup results: per variable a sentence on the largest gap, which opens a table of every group."""
 
 from collections.abc import Hashable, Mapping
 from html import escape
@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.evaluation.classification_html import setting_title
-from pipeline.evaluation.html_parts import Row, number, paragraph, plain_heads, statistic, table
+from pipeline.evaluation.html_parts import Row, folded, number, paragraph, plain_heads, statistic, table
 from pipeline.evaluation.rounding import interval_metrics
 from pipeline.metrics.bootstrap import MIN_PATIENTS, Interval
 
@@ -32,18 +32,20 @@ def subgroup_blocks(subgroups: pd.DataFrame, gaps: pd.DataFrame) -> list[str]:
     for variable, title in VARIABLES.items():
         rows = subgroups[subgroups["variable"] == variable]
         if len(rows):
-            found += [paragraph(_largest_gap(title, gaps[gaps["variable"] == variable])), _group_table(title, rows)]
+            counted = f"<b>{title}.</b> Groups: {rows['group'].nunique()}. "
+            gap = _largest_gap(gaps[gaps["variable"] == variable])
+            found.append(folded(counted + gap, _group_table(title, rows)))
     return found
 
 
-def _largest_gap(title: str, gaps: pd.DataFrame) -> str:
+def _largest_gap(gaps: pd.DataFrame) -> str:
     """The sentence above a table."""
     if gaps.empty:
-        return f"<b>{title}.</b> Largest gap: n/a, since no task has two groups with patients enough for an AUC."
+        return "Largest gap: n/a, since no task has two groups with patients enough for an AUC."
     gap = gaps.sort_values("difference", kind="stable").iloc[-1]
     groups = f"{escape(gap['highest'])} above {escape(gap['lowest'])}"
     numbers = f"{gap['difference']:.3f} ({gap['low']:.3f} to {gap['high']:.3f})".replace("-", "−")
-    return f"<b>{title}.</b> Largest gap: {_model(gap['task'], gap['setting'])}, {groups} by {numbers}."
+    return f"Largest gap: {_model(gap['task'], gap['setting'])}, {groups} by {numbers}."
 
 
 def _group_table(title: str, rows: pd.DataFrame) -> str:

@@ -373,6 +373,24 @@ def test_the_tables_show_every_binary_task_of_the_pretrained_encoder(case: Case)
     assert f"<b>{auc['value']:.3f}</b><small>{auc['low']:.3f} to {auc['high']:.3f}</small>" in units
 
 
+def test_the_lines_that_open_the_tables_name_the_extremes(case: Case) -> None:
+    images, units = (page.split("</summary>")[0] for page in operating_tables(case.points, "platt"))
+    assert images.startswith("<details><summary><b>Operating points and calibration.</b> Models: 11. ")
+    own = case.points[(case.points["split"] == "test") & (case.points["encoder"] == "pretrained")]
+    sensitivities = own[own["statistic"] == "sensitivity_at_90"]["value"]
+    assert re.findall(r"(0\.\d{3}) \(<code>", images) == [f"{sensitivities.agg(end):.3f}" for end in ("min", "max")]
+    aucs = own[own["statistic"] == "auc"].groupby(["task", "setting"])["value"].agg(["min", "max"])
+    widest = aucs.loc[(aucs["max"] - aucs["min"]).idxmax()]
+    assert re.findall(r"0\.\d{3}", units) == [f"{widest['max']:.3f}", f"{widest['min']:.3f}"]
+    assert f"<code>{widest.name[0]}</code>" in units
+
+
+def test_models_that_nothing_was_measured_of_have_their_lines_too(case: Case) -> None:
+    images, units = operating_tables(case.points.assign(value=np.nan, low=np.nan, high=np.nan), "platt")
+    assert "specificity: n/a, fewer than 10 patients on one side.</summary>" in images
+    assert "Largest gap: n/a, fewer than 10 patients on one side.</summary>" in units
+
+
 def test_without_binary_tasks_there_are_no_points_and_no_tables(case: Case) -> None:
     points = case.measure(tasks={"density_vindr": case.tasks["density_vindr"]})
     assert tuple(points.columns) == COLUMNS

@@ -16,7 +16,7 @@ from tests.evaluation.fake_project import write_project
 
 
 class Page(HTMLParser):
-    """Collects what a browser would fetch, the ids, and checks that tags are balanced."""
+    """Collects what a browser would fetch, the ids, what is folded, and checks that tags are balanced."""
 
     VOID = frozenset({"meta", "img", "br"})
 
@@ -24,12 +24,15 @@ class Page(HTMLParser):
         super().__init__()
         self.fetched: list[str] = []
         self.ids: list[str] = []
+        self.folded: list[str] = []
         self.open: list[str] = []
         self.feed(html)
         assert not self.open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert tag not in ("script", "link", "iframe", "object")
+        if "details" in self.open:
+            self.folded += [f"{tag} {name}" for name, _ in attrs] or [tag]
         if tag not in self.VOID:
             self.open.append(tag)
         self.fetched += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "poster")]
@@ -45,6 +48,18 @@ def test_the_page_fetches_nothing(evaluated) -> None:
     for address in page.fetched:
         assert address.startswith("data:image/png;base64,") or address.removeprefix("#") in page.ids
     assert not re.search(r"https?://|//[a-z]|@import|url\(", re.sub(r'"data:[^"]*"', "", evaluated.page))
+
+
+def test_long_tables_are_folded_without_a_script_and_open_on_paper(evaluated) -> None:
+    page = Page(evaluated.page)
+    assert "table" in page.folded
+    assert not {"section id", "a href", "details"} & set(page.folded)  # anchors lead to what is seen
+    for anchor, count in (("operating", 2), ("subgroups", 4)):
+        block = re.search(f'<section id="{anchor}">.*?</section>', evaluated.page, re.S)[0]
+        folded = re.findall("<details><summary>.*?</summary><figure.*?</figure></details>", block)
+        assert len(folded) == count == block.count("<table>")
+    printed = evaluated.page.split("@media print {")[1]
+    assert "details:has(table)::details-content { content-visibility: visible; }" in printed.split("</style>")[0]
 
 
 def test_no_identifier_of_any_split_is_on_the_page_or_in_the_files(evaluated) -> None:

@@ -248,17 +248,19 @@ def test_other_models_give_no_rows_and_no_tables(shared_patients, other: dict[st
     assert len(subgroup_blocks(subgroups, gaps)) == 1
 
 
-def test_the_page_names_the_gap_above_the_groups() -> None:
+def test_the_page_names_groups_and_gap_in_the_line_that_opens_their_table() -> None:
     rows = images({"<Fine>": 3.0, "Noise": 0.0, "Small": 0.0}, 60, np.random.default_rng(0))
     rows.loc[rows["vendor"] == "Small", "mass"] = False
     cohort = project(rows)
     subgroups, gaps = both(cohort)
-    note, density, _, age, _, vendor, table = subgroup_blocks(subgroups, gaps)
+    note, density, age, vendor = subgroup_blocks(subgroups, gaps)
     assert "does not account for the choice" in note
-    assert "Density.</b> Largest gap: n/a" in density and "Age in years.</b> Largest gap: n/a" in age
+    assert "Density.</b> Groups: 1. Largest gap: n/a" in density and "Age in years.</b> Groups: 1." in age
+    line, table = re.fullmatch("<details><summary>(.*)</summary>(<figure.*</figure>)</details>", vendor).groups()
+    assert line.startswith("<b>Vendor.</b> Groups: 3. Largest gap: ")
     gap = only(gaps, variable="vendor")
     numbers = f"{gap['difference']:.3f} ({gap['low']:.3f} to {gap['high']:.3f})"
-    assert f"<code>mass_here</code>, LP 100 %, &lt;Fine&gt; above Noise by {numbers}." in vendor
+    assert f"<code>mass_here</code>, LP 100 %, &lt;Fine&gt; above Noise by {numbers}." in line
     assert table.count("<code>mass_here</code>, LP 100 %") == 1
     noise = only(subgroups, variable="vendor", group="Noise")
     positives = int(rows.loc[rows["vendor"] == "Noise", "mass"].sum())
@@ -271,5 +273,5 @@ def test_the_page_names_the_gap_above_the_groups() -> None:
 
 def test_an_interval_below_zero_has_a_proper_minus() -> None:
     cohort = project(images({"One": 1.5, "Two": 1.5}, 60, np.random.default_rng(1)))
-    sentence = subgroup_blocks(*both(cohort))[5]
+    sentence = subgroup_blocks(*both(cohort))[3]
     assert re.search(r"by 0\.\d{3} \(−0\.\d{3} to 0\.\d{3}\)", sentence)
