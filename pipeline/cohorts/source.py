@@ -1,12 +1,10 @@
 """Where an acquired archive is: inside the stage's folder if synthetic, else where its owner keeps it."""
 
 import json
-import os
-import re
 from pathlib import Path
-from string import Template
 
 from pipeline.errors import InputError
+from pipeline.variables import expanded
 
 SOURCE_FILE = "source.json"
 SYNTHETIC_FOLDER = "archive"
@@ -34,16 +32,10 @@ def existing_folder(cohort: str, root: str) -> Path:
     Raises:
         InputError: as `archive_root`.
     """
-    if missing := [name for name in re.findall(r"\$\{(\w+)\}", root) if name not in os.environ]:
-        raise InputError(
-            f"archives.{cohort}.root: {root}: the environment variable {', '.join(missing)} is not set; "
-            "set it to the folder that holds the archive"
-        )
-    folder = Path(Template(root).safe_substitute(os.environ))
+    where = f"archives.{cohort}.root: {root}"
+    folder = Path(expanded(root, where))
     if not folder.is_dir():
-        raise InputError(f"archives.{cohort}.root: {root}: expected the archive's folder, found none; check the path")
+        raise InputError(f"{where}: expected the archive's folder, found none; check the path")
     if not any(folder.iterdir()):
-        raise InputError(
-            f"archives.{cohort}.root: {root}: expected the archive's files, found an empty folder; put them there"
-        )
+        raise InputError(f"{where}: expected the archive's files, found an empty folder; put them there")
     return folder

@@ -3,10 +3,8 @@
 import hashlib
 import importlib.util
 import math
-import os
 import re
 from pathlib import Path
-from string import Template
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import InputError
 from pipeline.models.timm_body import create_body
+from pipeline.variables import expanded
 
 # Blocks per stage of EfficientNet-Lite0, whose stages hold 1, 2, 2, 3, 3, 4, 1 blocks (method.md, Mammo-CLIP).
 LITE0_STAGES = (1, 2, 2, 3, 3, 4, 1)
@@ -60,9 +59,7 @@ def find_weights_file(named: str) -> WeightsFile:
         InputError: a variable is not set, there is no file, or it is none of safetensors.
     """
     where = f"encoder.weights: file:{named}"
-    if missing := [name for name in re.findall(r"\$\{(\w+)\}", named) if name not in os.environ]:
-        raise InputError(f"{where}: the environment variable {', '.join(missing)} is not set; export it")
-    path = Path(Template(named).safe_substitute(os.environ))
+    path = Path(expanded(named, where))
     if not path.is_file():
         raise InputError(f"{where}: no such file; check the path")
     try:

@@ -5,13 +5,13 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from string import Template
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pipeline.errors import InputError
 from pipeline.reports.generate import Answer, Chunk, Generation
 from pipeline.sections import Llm
+from pipeline.variables import expanded
 
 if TYPE_CHECKING:
     from openai import APIStatusError, OpenAI, OpenAIError
@@ -91,10 +91,7 @@ def _client(llm: Llm) -> "OpenAI":
     """A client with the key of the environment, which nothing here shows or writes."""
     from openai import OpenAI, Timeout
 
-    url = str(llm.endpoint)
-    if missing := [name for name in re.findall(r"\$\{(\w+)\}", url) if name not in os.environ]:
-        raise InputError(f"llm.endpoint: {url}: the environment variable {', '.join(missing)} is not set; export it")
-    url, key = Template(url).safe_substitute(os.environ), os.environ.get(KEY_VARIABLE, NO_KEY)
+    url, key = expanded(str(llm.endpoint), _where(llm)), os.environ.get(KEY_VARIABLE, NO_KEY)
     if not re.fullmatch(r"[!-~]+", key):
         raise InputError(
             f"{KEY_VARIABLE}: expected a key of printable ASCII characters without blanks, found something else; export"
