@@ -31,7 +31,7 @@ UNIT_COLUMNS = {("image", "none"): "Image"} | {
 COUNTED = ("image", *GROUPS)
 MAPS: dict[Calibration, str] = {
     "platt": "scores Platt-scaled on validation",
-    "isotonic": "scores through an isotonic regression on validation",
+    "isotonic": "scores through an isotonic regression on validation, whose 0 and 1 the slope moves in by a millionth",
 }
 TOO_FEW = f"fewer than {MIN_PATIENTS} patients on one side"
 UNLEARNED = f"{TOO_FEW}, of test or of validation"
