@@ -125,6 +125,7 @@ def _check_names(run: Run) -> None:
     _require("evaluate.report_cohorts", run.evaluate.report_cohorts, evaluated, "evaluate.cohorts")
     _require("risk.cohort", [run.risk.cohort], evaluated, "evaluate.cohorts")
     _require("fuse.cohort", [run.fuse.cohort], set(run.evaluate.report_cohorts), "evaluate.report_cohorts")
+    _require("finetune.tasks", run.finetune.tasks, set(run.tasks), "tasks")
     _require("zero_shot.tasks", run.zero_shot.tasks, set(run.tasks), "tasks")
     for name, task in run.tasks.items():
         _require(f"tasks.{name}", [task.cohort, task.score_on], evaluated, "evaluate.cohorts")

@@ -99,8 +99,9 @@ class Probe(Section):
 
 
 class Finetune(Section):
-    """Head and encoder trained together on one task."""
+    """Head and encoder trained together on one task, for each task that is listed."""
 
+    tasks: list[Name]
     seed: int
     learning_rate: PositiveFloat | Literal["auto"]
 

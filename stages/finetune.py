@@ -1,4 +1,4 @@
-"""Fine-tunes the pretrained encoder and a head on one task."""
+"""Fine-tunes the pretrained encoder and a head on one task, and embeds its test images by the fine-tuned encoder."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from pipeline.errors import run_stage
 from pipeline.params import read_params
 
 
-def main(task: str, cohort: str, shards: str, model: str, out: str) -> None:
+def main(task: str, cohort: str, shards: str, model: str, out: str, features: str) -> None:
     run, profile = read_params()
     finetune(
         task,
@@ -20,6 +20,7 @@ def main(task: str, cohort: str, shards: str, model: str, out: str) -> None:
         profile.augment,
         profile.compute,
         Path(out),
+        Path(features),
     )
 
 

@@ -116,7 +116,7 @@ def test_only_evaluate_reads_the_sealed_test_labels() -> None:
 
 def test_full_reports_of_test_patients_reach_retrieval_and_evaluate_only() -> None:
     assert readers("data/reports/evaluate/full") == {"encode_text_evaluate", "evaluate", "review_reports"}
-    assert readers("data/text/evaluate/full") == {"retrieve"}
+    assert readers("data/text/evaluate/full") == {"retrieve", "forgetting"}
     assert readers("data/annotations/x/test.parquet") <= {"write_reports_evaluate"}
 
 
@@ -155,14 +155,14 @@ def reruns(key: str) -> set[str]:
     return done
 
 
-AFTER_PRETRAINING = {"embed", "probe", "finetune", "zero_shot", "retrieve", "risk", "fuse", "evaluate"}
+AFTER_PRETRAINING = {"embed", "probe", "finetune", "zero_shot", "retrieve", "forgetting", "risk", "fuse", "evaluate"}
 
 
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
         ("probe.c_grid", {"probe", "evaluate"}),
-        ("finetune.learning_rate", {"finetune", "evaluate"}),
+        ("finetune.learning_rate", {"finetune", "forgetting", "evaluate"}),
         ("risk.epochs", {"risk", "evaluate"}),
         ("pretrain.method", {"pretrain"} | AFTER_PRETRAINING),
         ("model.encoder", {"initial", "pretrain"} | AFTER_PRETRAINING),

@@ -1,5 +1,6 @@
 """Frozen features: one row per image, computed once per encoder and read by every task."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from pipeline.allocator import keep_freed_memory
 from pipeline.errors import InputError
+from pipeline.models.image_tower import ImageOutput
 from pipeline.models.two_tower import load_model
 from pipeline.params import by_encoder
 from pipeline.sections import Compute
@@ -46,12 +48,23 @@ def embed(shards: Path, model_folder: Path, out: Path, batch: dict[str, int], co
     with torch.inference_mode(), autocast(device, compute):
         for ids, images in iterate(shards, SPLITS, by_encoder(batch, config.encoder)):
             output = model.image(torch.from_numpy(images)[:, None].to(device))
-            backbone, embedding = (_vectors(vectors, len(ids)) for vectors in (output.backbone, output.embedding))
-            parts.append(ids[IDS].assign(backbone=backbone, embedding=embedding))
+            parts.append(feature_rows(ids, output))
     if moved := [name for name, value in model.named_buffers() if not torch.equal(value, before[name])]:
         raise ValueError(f"{model_folder}: {moved[0]} changed while images were embedded; a frozen encoder keeps it")
-    features = pd.concat(parts).sort_values("image_id", ignore_index=True)
-    write_table(features, out / "features.parquet", FEATURES)
+    write_features(parts, out)
+
+
+def feature_rows(ids: pd.DataFrame, output: ImageOutput) -> pd.DataFrame:
+    """Rows of tables.FEATURES: what the image tower says about the images with these ids, in their order."""
+    backbone, embedding = (_vectors(vectors, len(ids)) for vectors in (output.backbone, output.embedding))
+    return ids[IDS].assign(backbone=backbone, embedding=embedding)
+
+
+def write_features(parts: Sequence[pd.DataFrame], out: Path) -> None:
+    """Writes out/features.parquet (tables.FEATURES), sorted by image_id; without parts it has no row."""
+    empty = pd.DataFrame({name: [] for name in FEATURES.names}, dtype=object)
+    rows = pd.concat(parts) if parts else empty
+    write_table(rows.sort_values("image_id", ignore_index=True), out / "features.parquet", FEATURES)
 
 
 def chosen_device(compute: Compute) -> torch.device:

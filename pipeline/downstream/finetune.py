@@ -8,17 +8,18 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Float32, Float64, Int64, UInt8
-from torch import Tensor, nn
+from jaxtyping import Float, Float32, Int64, UInt8
+from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.allocator import keep_freed_memory
-from pipeline.downstream.features import autocast, chosen_device
+from pipeline.downstream.classifier import Classifier, image_scores, scores_and_features
+from pipeline.downstream.features import autocast, chosen_device, write_features
 from pipeline.downstream.fit import Schedule, fit, shuffled_batches
-from pipeline.downstream.head import class_weights, zero_head
-from pipeline.downstream.labels import DEVELOPMENT, expected_grade, graded_auc, image_grades
+from pipeline.downstream.head import class_weights
+from pipeline.downstream.labels import DEVELOPMENT, graded_auc, image_grades
 from pipeline.downstream.predictions import Origin, prediction_rows, write_predictions
-from pipeline.models.image_tower import ImageEncoder, feature_shape, hold_batch_norm
+from pipeline.models.image_tower import ImageTower, feature_shape, hold_batch_norm
 from pipeline.models.two_tower import load_model
 from pipeline.params import by_encoder
 from pipeline.sections import Augment, Compute, Downstream, Finetune, Task
@@ -37,22 +38,6 @@ class TrainingBatch(NamedTuple):
     epoch: int
 
 
-class Classifier(nn.Module):
-    """Encoder, global average of its feature map, linear head over the grades."""
-
-    def __init__(self, encoder: ImageEncoder, channels: int, grades: list[int]) -> None:
-        super().__init__()
-        self.encoder, self.grades = encoder, grades
-        self.head = zero_head(channels, len(grades))
-
-    def forward(
-        self, images: UInt8[Tensor, "image 1 height width"] | Float[Tensor, "image 1 height width"]
-    ) -> Float[Tensor, "image grade"]:
-        """Logits per grade of images with values 0 to 255."""
-        logits: Tensor = self.head(self.encoder(images).mean(dim=(2, 3)))
-        return logits
-
-
 def finetune(
     task_name: str,
     task: Task,
@@ -64,10 +49,13 @@ def finetune(
     augment: Augment,
     compute: Compute,
     out: Path,
+    features: Path,
 ) -> None:
     """Writes out/predictions.parquet: expected grades of the validation and test images after fine-tuning.
 
-    Training images that are all of one grade give no rows and a warning.
+    And features/features.parquet (tables.FEATURES): the test images by the fine-tuned encoder under the Tr module of
+    pretraining. A task that is not in the settings' list gives no rows; so, with a warning, do training images that are
+    all of one grade.
 
     Args:
         task_name: Name of the task.
@@ -75,29 +63,35 @@ def finetune(
         cohort: Folder of the cohort table.
         shards: Folder of the cohort's evaluation shards.
         model_folder: Folder of the pretrained model.
-        settings: Seed and learning rate (auto: the profile's).
+        settings: The tasks to fine-tune on, seed and learning rate (auto: the profile's).
         downstream: Epochs and batch by encoder.
         augment: Deformations of the training images.
         compute: Device and precision.
-        out: Folder to write to.
+        out: Folder of the predictions.
+        features: Folder of the features.
 
     Raises:
         InputError: a GPU is asked for and none is there.
     """
-    device, parts = chosen_device(compute), []
+    device, parts, embedded = chosen_device(compute), [], []
     keep_freed_memory()
     rows = _rows_by_split(cohort, shards, task.label)
-    if rows["train"]["grade"].nunique() < 2:
+    if task_name not in settings.tasks:
+        print(f"{task_name}: not in finetune.tasks")
+    elif rows["train"]["grade"].nunique() < 2:
         print(f"warning: {task_name}: one grade only among the training images", file=sys.stderr)
     else:
-        model, schedule = _start(model_folder, rows["train"], settings, downstream, device)
+        model, tower, schedule = _start(model_folder, rows["train"], settings, downstream, device)
         images = ShardImages(shards, kept_row_groups(world=1))
         _train(model, images, rows["train"], rows["validation"], schedule, augment, compute, settings.seed)
-        for split in ("validation", "test"):
+        scores = {"validation": image_scores(model, images, rows["validation"], schedule.batch, compute)}
+        scores["test"], tested = scores_and_features(model, tower, images, rows["test"], schedule.batch, compute)
+        for split, found in scores.items():
             origin = Origin(task_name, "ft", "pretrained", 1.0, settings.seed, split)
-            scores = image_scores(model, images, rows[split], schedule.batch, compute)
-            parts.append(prediction_rows(rows[split], scores, origin))
+            parts.append(prediction_rows(rows[split], found, origin))
+        embedded.append(tested)
     write_predictions(parts, out)
+    write_features(embedded, features)
 
 
 def _rows_by_split(cohort: Path, shards: Path, label: str) -> dict[str, pd.DataFrame]:
@@ -110,29 +104,18 @@ def _rows_by_split(cohort: Path, shards: Path, label: str) -> dict[str, pd.DataF
 
 def _start(
     model_folder: Path, train: pd.DataFrame, settings: Finetune, downstream: Downstream, device: torch.device
-) -> tuple[Classifier, Schedule]:
-    """The pretrained encoder under a head for the grades of the training images, and how long to train it."""
+) -> tuple[Classifier, ImageTower, Schedule]:
+    """The pretrained encoder under a head for the grades of the training images, and how long to train it.
+
+    The tower is that of pretraining on the very same encoder, which learns in place; its Tr module does not learn.
+    """
     pretrained, config = load_model(model_folder)
     channels = feature_shape(config.encoder, config.height_px, config.width_px)[0]
     model = Classifier(pretrained.image.encoder, channels, sorted(train["grade"].unique().tolist())).to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an overload torch does not type
     rate = downstream.finetune_learning_rate if settings.learning_rate == "auto" else settings.learning_rate
     epochs, batch = (by_encoder(t, config.encoder) for t in (downstream.finetune_epochs, downstream.finetune_batch))
-    return model, Schedule(epochs, batch, rate)
-
-
-def image_scores(
-    model: Classifier, images: ShardImages, rows: pd.DataFrame, batch: int, compute: Compute
-) -> Float64[np.ndarray, " row"]:
-    """Expected grades of these rows of index_shards, undeformed."""
-    device = chosen_device(compute)
-    model.eval()
-    found = []
-    with torch.inference_mode(), autocast(device, compute):
-        for start in range(0, len(rows), batch):
-            pixels = torch.from_numpy(images.read(rows.iloc[start : start + batch]))[:, None]
-            found.append(model(pixels.to(device)).double().softmax(dim=1).cpu())
-    return expected_grade(torch.cat(found).numpy(), np.array(model.grades))
+    return model, pretrained.image.to(device), Schedule(epochs, batch, rate)
 
 
 def _train(

@@ -13,13 +13,16 @@ from pipeline.tables import PREDICTIONS, write_table
 IDS = ["image_id", "breast_id", "exam_id", "patient_id"]
 # Decimals kept of a score: finer differences are noise of the arithmetic, coarser ones would tie ranks.
 DECIMALS = 6
+# Before the task it was fine-tuned on, in the name of an encoder.
+TUNED = "ft_"
 
 
 class Origin(NamedTuple):
     """Where scores come from.
 
-    method: how they were made. encoder: pretrained or initial. fraction: of the training patients used. seed: of the
-    repetition. split: validation, test or transfer. horizon_years: 0, or the years within which a score is a risk.
+    method: how they were made. encoder: pretrained, initial, or TUNED and a task. fraction: of the training patients
+    used. seed: of the repetition. split: validation, test or transfer. horizon_years: 0, or the years within which a
+    score is a risk.
     """
 
     task: str

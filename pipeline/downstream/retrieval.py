@@ -3,12 +3,12 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Int, Shaped
 from sklearn.metrics.pairwise import cosine_similarity
 
 from pipeline.downstream.feature_table import feature_matrix, read_features
@@ -24,6 +24,22 @@ DECIMALS = 4
 # Reports per forward pass of the text tower.
 BATCH = 256
 Result = dict[str, float | int | None]
+
+
+class Queries(NamedTuple):
+    """ranks: of each query's best answer, 1 = first; clusters: what is resampled together; gallery: its items."""
+
+    ranks: Int[np.ndarray, " query"]
+    clusters: Shaped[np.ndarray, " query"]
+    gallery: int
+
+
+class Questions(NamedTuple):
+    """What a model can be asked: by which vectors two views meet, and the reports it can tell apart (else None)."""
+
+    vectors: Literal["backbone", "embedding"]
+    keys: pd.DataFrame
+    reports: pd.Series | None
 
 
 def retrieve(
@@ -43,17 +59,37 @@ def retrieve(
         bootstrap: Number of resamples of the patients.
         out: Folder to write to.
     """
-    keys = read_keys(text)
-    traits = METHODS[read_config(model_folder).method]
-    reports = embed_reports(model_folder, text) if traits.text and not traits.captions else None
-    results = {}
+    asked, results = questions(model_folder, text), {}
     for cohort in cohorts:
         images = read_features(features / cohort)
-        images = images[images["split"] == "test"]
-        found = {"cc_to_mlo": view_retrieval(images, "embedding" if traits.text else "backbone", seed, bootstrap)}
-        if reports is not None:
-            found |= image_text_retrieval(images, keys, reports, seed, bootstrap)
-        results[cohort] = found
+        found = all_queries(images[images["split"] == "test"], asked, with_reports=True)
+        results[cohort] = {way: retrieval_result(queries, seed, bootstrap) for way, queries in found.items()}
+    write_results(results, out)
+
+
+def questions(model_folder: Path, text: Path) -> Questions:
+    """As its method allows; keys and reports as in `image_text_queries`."""
+    traits = METHODS[read_config(model_folder).method]
+    reports = embed_reports(model_folder, text) if traits.text and not traits.captions else None
+    return Questions("embedding" if traits.text else "backbone", read_keys(text), reports)
+
+
+def all_queries(images: pd.DataFrame, asked: Questions, with_reports: bool) -> dict[str, Queries]:
+    """cc_to_mlo, image_to_text and text_to_image of the test images of one cohort, as far as the model can be asked.
+
+    Args:
+        images: Rows of tables.FEATURES.
+        asked: Of the model.
+        with_reports: Whether breasts of this cohort have reports.
+    """
+    found = {"cc_to_mlo": view_queries(images, asked.vectors)}
+    if with_reports and asked.reports is not None:
+        found |= image_text_queries(images, asked.keys, asked.reports)
+    return found
+
+
+def write_results(results: object, out: Path) -> None:
+    """Writes out/retrieval.json."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "retrieval.json").write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
 
@@ -73,9 +109,7 @@ def embed_reports(model_folder: Path, text: Path) -> pd.Series:
     return pd.Series(embedded, index=report_ids)
 
 
-def image_text_retrieval(
-    images: pd.DataFrame, keys: pd.DataFrame, reports: pd.Series, seed: int, bootstrap: int
-) -> dict[str, Result]:
+def image_text_queries(images: pd.DataFrame, keys: pd.DataFrame, reports: pd.Series) -> dict[str, Queries]:
     """image_to_text and text_to_image of one cohort.
 
     Equal reports are one item of the gallery. An image is answered by its breast's report, or by another wording of the
@@ -96,14 +130,12 @@ def image_text_retrieval(
     relevant = paired["prompt_id"].to_numpy(dtype=object).astype(str)[:, None] == facts[None]
     patients = paired["patient_id"].to_numpy(dtype=object).astype(str)
     return {
-        "image_to_text": retrieval_result(similarity, relevant, patients, seed, bootstrap),
-        "text_to_image": retrieval_result(similarity.T, relevant.T, facts, seed, bootstrap),
+        "image_to_text": Queries(best_ranks(similarity, relevant), patients, len(facts)),
+        "text_to_image": Queries(best_ranks(similarity.T, relevant.T), facts, len(patients)),
     }
 
 
-def view_retrieval(
-    images: pd.DataFrame, vectors: Literal["backbone", "embedding"], seed: int, bootstrap: int
-) -> Result:
+def view_queries(images: pd.DataFrame, vectors: Literal["backbone", "embedding"]) -> Queries:
     """cc_to_mlo: of the breasts that have both views (the first image of each), which MLO belongs to a CC.
 
     By the cosine of these vectors of tables.FEATURES.
@@ -115,27 +147,37 @@ def view_retrieval(
         raise ValueError("expected test breasts with both views, found none")
     similarity = cosine_similarity(*(feature_matrix(view.loc[breasts], vectors) for view in (cc, mlo)))
     patients = cc.loc[breasts, "patient_id"].to_numpy(dtype=object).astype(str)
-    return retrieval_result(similarity, np.eye(len(breasts), dtype=bool), patients, seed, bootstrap)
+    return Queries(best_ranks(similarity, np.eye(len(breasts), dtype=bool)), patients, len(breasts))
 
 
-def retrieval_result(
-    similarity: Float32[np.ndarray, "query item"],
-    relevant: Bool[np.ndarray, "query item"],
-    clusters: Shaped[np.ndarray, " query"],
-    seed: int,
-    bootstrap: int,
-) -> Result:
+def retrieval_result(queries: Queries, seed: int, bootstrap: int) -> Result:
     """Recall at 1, 5 and 10, median rank, sizes, and the 95 % interval (low, high) of recall at 1 over clusters.
 
     low and high are null where there are too few clusters for an interval.
     """
-    ranks = best_ranks(similarity, relevant)
-    interval = mean_interval((ranks <= 1).astype(np.float64), clusters, bootstrap, seed)
+    ranks = queries.ranks
+    interval = mean_interval((ranks <= 1).astype(np.float64), queries.clusters, bootstrap, seed)
     result: Result = {f"recall_at_{k}": round(float((ranks <= k).mean()), DECIMALS) for k in DEPTHS}
     return result | {
         "median_rank": float(np.median(ranks)),
         "queries": len(ranks),
-        "gallery": similarity.shape[1],
+        "gallery": queries.gallery,
         "low": round(interval.low, DECIMALS) if interval.is_supported else None,
         "high": round(interval.high, DECIMALS) if interval.is_supported else None,
     }
+
+
+def recall_change(before: Queries, after: Queries, seed: int, bootstrap: int) -> Result:
+    """Recall at 1 of the second minus that of the first, in [-1, 1], with its 95 % interval (low, high) over clusters.
+
+    Both are of the same queries and resampled together. All are null where there are too few clusters for an interval.
+
+    Raises:
+        ValueError: the queries are not the same.
+    """
+    if before.gallery != after.gallery or not np.array_equal(before.clusters, after.clusters):
+        raise ValueError("expected the same queries before and after, found others; rerun embed and finetune")
+    gained = (after.ranks <= 1).astype(np.float64) - (before.ranks <= 1)
+    change = mean_interval(gained, before.clusters, bootstrap, seed)
+    values = (round(value, DECIMALS) if change.is_supported else None for value in change)
+    return dict(zip(("recall_at_1", "low", "high"), values, strict=True))

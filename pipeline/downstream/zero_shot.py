@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,16 +13,24 @@ from scipy.special import softmax
 from pipeline.downstream.feature_table import feature_matrix, read_features
 from pipeline.downstream.labels import expected_grade
 from pipeline.downstream.predictions import Origin, prediction_rows, write_predictions
-from pipeline.downstream.prompts import caption_methods, prompt_methods
+from pipeline.downstream.prompts import Ensembles, caption_methods, prompt_methods
 from pipeline.models.methods import METHODS
 from pipeline.models.text_encoder import load_text_encoder
 from pipeline.models.text_tower import pad_states
-from pipeline.models.two_tower import TwoTower, load_model, read_config
+from pipeline.models.two_tower import ModelConfig, TwoTower, load_model, read_config
 from pipeline.sections import Task, Text
 
 SIDES = {"L": "left", "R": "right"}
 # Sentences -> unit-norm embeddings, one row each.
 Embed = Callable[[list[str]], np.ndarray]
+
+
+class TextSide(NamedTuple):
+    """What images are compared with: prompts by method, what embeds them, and the temperature of image and text."""
+
+    methods: Mapping[str, Ensembles]
+    embed: Embed
+    temperature: float
 
 
 def zero_shot(
@@ -47,22 +56,33 @@ def zero_shot(
         text: The frozen text encoder, for all but mama.
         out: Folder to write to.
     """
-    traits = METHODS[read_config(model_folder).method]
-    if not traits.text:
-        write_predictions([], out)
-        return
-    embed, temperature = _text_side(model_folder, text)
-    methods = caption_methods() if traits.captions else prompt_methods(keys)
-    parts = []
-    for name in names:
-        images = read_features(features / tasks[name].cohort)
-        images = images[images["split"] == "test"].reset_index(drop=True)
-        for method, ensembles in methods.items():
-            if prompts := ensembles.get(tasks[name].label):
-                scores = image_scores(images, prompts, embed, temperature)
-                origin = Origin(name, method, "pretrained", fraction=0.0, seed=0, split="test")
-                parts.append(prediction_rows(images, scores, origin))
+    side, parts = text_side(model_folder, keys, text), []
+    if side is not None:
+        for name in names:
+            images = read_features(features / tasks[name].cohort)
+            images = images[images["split"] == "test"]
+            parts += zero_shot_rows(name, tasks[name].label, {"pretrained": images}, side)
     write_predictions(parts, out)
+
+
+def zero_shot_rows(task: str, label: str, images: Mapping[str, pd.DataFrame], side: TextSide) -> list[pd.DataFrame]:
+    """Rows of tables.PREDICTIONS per encoder and method that has prompts of the label.
+
+    Args:
+        task: Name of the task.
+        label: Its label.
+        images: By encoder, rows of tables.FEATURES with embeddings of test images.
+        side: The prompts and their embeddings, each of which is made once for all encoders.
+    """
+    together, parts = pd.concat(images), []
+    encoders = together.index.get_level_values(0)
+    for method, ensembles in side.methods.items():
+        if prompts := ensembles.get(label):
+            scores = image_scores(together, prompts, side.embed, side.temperature)
+            for encoder, own in images.items():
+                origin = Origin(task, method, encoder, fraction=0.0, seed=0, split="test")
+                parts.append(prediction_rows(own, scores[encoders == encoder], origin))
+    return parts
 
 
 def image_scores(
@@ -110,21 +130,36 @@ def prompt_scores(
     return expected_grade(softmax(cosines / temperature, axis=1), grades)
 
 
-def _text_side(model_folder: Path, text: Text) -> tuple[Embed, float]:
-    """What embeds sentences, and the temperature of image and text.
+def text_side(model_folder: Path, keys: Sequence[str], text: Text) -> TextSide | None:
+    """The prompts of a model, embedded by its text tower behind its own text encoder, or else behind the frozen one.
 
-    The model's text tower behind its own text encoder, or else behind the frozen one.
+    Args:
+        model_folder: Folder of the pretrained model.
+        keys: What the reports of pretraining speak of.
+        text: The frozen text encoder.
+
+    Returns:
+        None for a model that met no text in pretraining.
+    """
+    traits = METHODS[read_config(model_folder).method]
+    if not traits.text:
+        return None
+    model, config = load_model(model_folder)
+    temperature = float(model.scales()[0])
+    if traits.captions:
+        return TextSide(caption_methods(), _embed_by(model), temperature)
+    return TextSide(prompt_methods(keys), _embed_behind_frozen(model, config, text), temperature)
+
+
+def _embed_behind_frozen(model: TwoTower, config: ModelConfig, text: Text) -> Embed:
+    """By the text tower behind the frozen text encoder.
 
     Raises:
         ValueError: the model has no text tower.
     """
-    model, config = load_model(model_folder)
     tower, length = model.text, config.text_tokens
-    if tower is None or length is None or model.log_temperatures is None:
-        raise ValueError(f"{model_folder}: no text tower; zero-shot needs the pretrained model")
-    temperature = float(model.log_temperatures[0].exp())
-    if model.language is not None:
-        return _embed_by(model), temperature
+    if tower is None or length is None:
+        raise ValueError(f"no text tower in the model {config}; zero-shot needs the pretrained model")
     encoder = load_text_encoder(text)
 
     def embed(sentences: list[str]) -> Float32[np.ndarray, "sentence channel"]:
@@ -132,7 +167,7 @@ def _text_side(model_folder: Path, text: Text) -> tuple[Embed, float]:
             embeddings: np.ndarray = tower(*pad_states(encoder.encode(sentences), length)).numpy()
         return embeddings
 
-    return embed, temperature
+    return embed
 
 
 def _embed_by(model: TwoTower) -> Embed:

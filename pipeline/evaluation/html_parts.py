@@ -54,10 +54,10 @@ def statistic(entry: dict[str, Any] | None, key: str, signed: bool = False) -> s
     return strong.replace("-", "−")
 
 
-def gain(entry: dict[str, Any] | None) -> str:
+def gain(entry: dict[str, Any] | None, key: str = "auc") -> str:
     """A paired difference, coloured where its interval excludes zero."""
-    cell = statistic(entry, "auc", signed=True)
-    if entry is None or entry.get("auc") is None:
+    cell = statistic(entry, key, signed=True)
+    if entry is None or entry.get(key) is None:
         return cell
     kind = "up" if entry["low"] > 0 else "down" if entry["high"] < 0 else "level"
     return f'<span class="{kind}">{cell}</span>'

@@ -16,7 +16,8 @@ class EvaluationInputs:
     """Folders of other stages, in the order of the stage's command line.
 
     sealed, cohort, crops: One folder per cohort below. reports: pretrain/<cohort>. predictions: one file per task
-    stage, at any depth. retrieval: retrieval.json. initial, pretrained: models. splits: one manifest per cohort.
+    stage, at any depth. retrieval: retrieval.json. forgetting: predictions and retrieval.json of the fine-tuned
+    encoders. initial, pretrained: models. splits: one manifest per cohort.
     """
 
     sealed: Path
@@ -25,6 +26,7 @@ class EvaluationInputs:
     reports: Path
     predictions: Path
     retrieval: Path
+    forgetting: Path
     initial: Path
     pretrained: Path
     splits: Path
@@ -64,6 +66,14 @@ class EvaluationInputs:
     def read_retrieval(self) -> dict[str, Any]:
         """Retrieval metrics by cohort and direction, as the retrieve stage measured them."""
         return _read_json(self.retrieval / "retrieval.json")
+
+    def read_tuned_predictions(self) -> pd.DataFrame:
+        """Zero-shot predictions by the fine-tuned encoders."""
+        return read_predictions(self.forgetting)
+
+    def read_tuned_retrieval(self) -> dict[str, Any]:
+        """Retrieval metrics before and after, by task of the fine-tuning and direction."""
+        return _read_json(self.forgetting / "retrieval.json")
 
     def read_initial_config(self) -> dict[str, Any]:
         """The encoder before pretraining and where its weights came from."""

@@ -13,6 +13,7 @@ from pipeline.evaluation import outcomes_html as outcomes
 from pipeline.evaluation.describe import cohort_flow
 from pipeline.evaluation.details import Details, score_details, write_details
 from pipeline.evaluation.figures import write_figures
+from pipeline.evaluation.forgetting_html import forgetting_table
 from pipeline.evaluation.glance_html import glance_cards
 from pipeline.evaluation.html_parts import folded, paragraph, picture, section
 from pipeline.evaluation.inputs import EvaluationInputs
@@ -41,6 +42,7 @@ SECTIONS = {
     "ordinal": "Density and other grades",
     "risk": "Risk",
     "retrieval": "Retrieval",
+    "forgetting": "What fine-tuning leaves",
     "fusion": "Image and text together",
     "pretraining": "Pretraining and its reports",
     "cohorts": "Cohort flow",
@@ -129,6 +131,7 @@ def _result_blocks(
             outcomes.retrieval_table(metrics),
             folded("Published retrieval results", outcomes.published_retrieval_table()),
         ],
+        "forgetting": [forgetting_table(metrics)],
         "fusion": [outcomes.fusion_table(metrics, run.fuse.cohort, run.fuse.label)],
     }
 

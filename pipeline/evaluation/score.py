@@ -1,10 +1,12 @@
 """Turns scored units, risks and the records of other stages into the nested dict of metrics.json."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from pipeline.downstream.predictions import TUNED
 from pipeline.evaluation.describe import describe_pretraining, describe_reports, describe_splits
 from pipeline.evaluation.inputs import EvaluationInputs
 from pipeline.evaluation.risk_scores import score_risk
@@ -12,7 +14,7 @@ from pipeline.evaluation.rounding import interval_metrics, rounded
 from pipeline.evaluation.scored import Scored, scored_breasts, scored_images
 from pipeline.metrics.bootstrap import auc_interval, paired_auc_gain
 from pipeline.metrics.classification import auc, macro_auc, quadratic_kappa
-from pipeline.sections import Run
+from pipeline.sections import Run, Task
 from pipeline.tables import DENSITIES
 
 Metrics = dict[str, Any]
@@ -24,6 +26,7 @@ OWN_KEYS = {
     "encoder_weights",
     "risk",
     "retrieval",
+    "forgetting",
     "fusion",
     "reports",
     "pretrain",
@@ -52,12 +55,13 @@ def score(inputs: EvaluationInputs, run: Run) -> tuple[Metrics, list[Scored]]:
         "encoder_weights": initial["encoder_weights"],
     }
     for name, task in run.tasks.items():
-        grades = BIRADS_GRADES if task.label == "birads" else DENSITY_GRADES
-        metrics[name] = score_task([unit for unit in units if unit.task == name], grades, resamples, run.seed)
+        own = [unit for unit in units if unit.task == name]
+        metrics[name] = score_task(own, _grades(task), resamples, run.seed)
     followed = labels[run.risk.cohort], inputs.read_images(run.risk.cohort)
     metrics["risk"] = score_risk(predictions, *followed, run.risk, resamples, run.seed)
     metrics["fusion"] = score_fusion(breasts, resamples, run.seed)
     metrics["retrieval"] = _rounded(inputs.read_retrieval())
+    metrics["forgetting"] = score_forgetting(inputs, units, labels, run)
     metrics["reports"] = {"pretrain": {name: describe_reports(inputs, name) for name in run.pretrain.cohorts}}
     metrics["pretrain"] = describe_pretraining(inputs)
     metrics["splits"] = {cohort: describe_splits(inputs, cohort) for cohort in run.evaluate.cohorts}
@@ -94,6 +98,32 @@ def score_fusion(units: Sequence[Scored], resamples: int, seed: int) -> Metrics:
     return found
 
 
+def score_forgetting(
+    inputs: EvaluationInputs, units: Sequence[Scored], labels: Mapping[str, pd.DataFrame], run: Run
+) -> Metrics:
+    """task of the fine-tuning -> zero_shot by task, retrieval by direction -> before, after, their paired difference.
+
+    Args:
+        inputs: Folders of other stages.
+        units: Of `scored_images`, by the encoder before fine-tuning among others.
+        labels: Sealed test images by cohort.
+        run: params.yaml.
+    """
+    ways_by_task = _rounded(inputs.read_tuned_retrieval())
+    found: Metrics = {task: {"zero_shot": {}, "retrieval": ways} for task, ways in ways_by_task.items()}
+    wanted = ("test", "zero_shot", "pretrained")
+    known = {unit.task: unit for unit in units if (unit.split, unit.setting, unit.encoder) == wanted}
+    resampling = run.evaluate.bootstrap, run.seed
+    for after in scored_images(inputs.read_tuned_predictions(), labels, run.tasks):
+        before, grades = known[after.task], _grades(run.tasks[after.task])
+        found[after.encoder.removeprefix(TUNED)]["zero_shot"][after.task] = {
+            "before": unit_metrics(before, grades, *resampling),
+            "after": unit_metrics(after, grades, *resampling),
+            "difference": gain_metrics(after, before, *resampling),
+        }
+    return found
+
+
 def unit_metrics(unit: Scored, grades: int, resamples: int, seed: int) -> Metrics:
     """AUC (of an ordinal label: mean over cut points) with interval, counts, and the spread over training seeds."""
     labels = unit.labels
@@ -120,6 +150,11 @@ def gain_metrics(better: Scored, base: Scored, resamples: int, seed: int) -> Met
         raise ValueError(f"{better.task}, {better.setting}: the two models to compare scored different units")
     interval = paired_auc_gain(better.labels, better.scores, base.scores, better.patients, resamples, seed)
     return interval_metrics("auc", interval)
+
+
+def _grades(task: Task) -> int:
+    """Number of grades of an ordinal label."""
+    return BIRADS_GRADES if task.label == "birads" else DENSITY_GRADES
 
 
 def _rounded(tree: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-OTHER_SECTIONS = {"risk", "retrieval", "fusion", "reports", "pretrain", "splits"}
+OTHER_SECTIONS = {"risk", "retrieval", "forgetting", "fusion", "reports", "pretrain", "splits"}
 SHOWN = ("lp_100", "ft_100", "zero_shot")
 COLUMNS = ("task", "split", "setting", "pretrained", "initial", "gain", "n")
 
@@ -54,7 +54,7 @@ def _task_rows(metrics: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _other_lines(metrics: dict[str, Any]) -> Iterator[str]:
-    """Risk, fusion, retrieval, reports: one line each."""
+    """Risk, fusion, retrieval, forgetting, reports: one line each."""
     for method, measured in metrics["risk"].items():
         values = [f"{name} {bracketed(e, 'value')}" for name, e in measured.items() if name in _RISK_METRICS]
         yield f"risk by {method}: " + ", ".join(values)
@@ -66,6 +66,11 @@ def _other_lines(metrics: dict[str, Any]) -> Iterator[str]:
                 f"retrieval {cohort} {direction}: recall at 1 {bracketed(entry, 'recall_at_1')},"
                 f" gallery {entry['gallery']}"
             )
+    for task, left in metrics["forgetting"].items():
+        for name, entry in left["zero_shot"].items():
+            yield f"fine-tuning on {task} changes zero-shot {name} {bracketed(entry['difference'], 'auc', True)}"
+        for way, entry in left["retrieval"].items():
+            yield f"fine-tuning on {task} changes {way} {bracketed(entry['difference'], 'recall_at_1', True)}"
     for cohort, rates in metrics["reports"]["pretrain"].items():
         yield (
             f"reports {cohort}: {rates['breasts']} breasts, {rates['distinct']} distinct,"

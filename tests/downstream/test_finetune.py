@@ -2,18 +2,23 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
 from pipeline.downstream import finetune as module
+from pipeline.downstream.classifier import image_scores, scores_and_features
+from pipeline.downstream.feature_table import feature_matrix, read_features
 from pipeline.downstream.finetune import finetune
 from pipeline.errors import InputError
 from pipeline.models.two_tower import load_model
 from pipeline.params import read_params
 from pipeline.sections import Compute, Finetune, Task
+from pipeline.shards.read import ShardImages, index_shards
 from pipeline.tables import COHORT, PREDICTIONS, read_table, write_table
 
 Write = Callable[..., pd.DataFrame]
@@ -21,11 +26,18 @@ ROOT = Path(__file__).resolve().parents[2]
 PROFILE = read_params(ROOT).profile
 MASS = Task(cohort="small", label="mass", unit="image", kind="binary", score_on="other")
 DENSITY = Task(cohort="small", label="density", unit="image", kind="ordinal", score_on="other")
-SETTINGS = Finetune(seed=4, learning_rate=3e-3)
+SETTINGS = Finetune(tasks=["mass_small"], seed=4, learning_rate=3e-3)
 CPU = Compute(device="cpu", precision="fp32", workers=1, backend="local", processes=1)
 
 
-def run(folder: Path, name: str = "out", task: Task = MASS, epochs: int = 1, compute: Compute = CPU) -> pd.DataFrame:
+def run(
+    folder: Path,
+    name: str = "out",
+    task: Task = MASS,
+    epochs: int = 1,
+    compute: Compute = CPU,
+    settings: Finetune = SETTINGS,
+) -> pd.DataFrame:
     downstream = PROFILE.downstream.model_copy(update={"finetune_epochs": {"default": 9, "test_efficientnet": epochs}})
     finetune(
         "mass_small",
@@ -33,11 +45,12 @@ def run(folder: Path, name: str = "out", task: Task = MASS, epochs: int = 1, com
         folder / "cohort",
         folder / "shards",
         folder / "model",
-        SETTINGS,
+        settings,
         downstream,
         PROFILE.augment,
         compute,
         folder / name,
+        folder / name / "features",
     )
     return read_table(folder / name / "predictions.parquet", PREDICTIONS)
 
@@ -61,21 +74,68 @@ def test_learns_and_scores_validation_and_test(folder: Path, write_archive: Writ
     assert roc_auc_score(test["mass"].astype(bool), test["score"]) > 0.9
 
 
-def test_batch_norm_keeps_its_statistics_while_weights_learn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    models = []
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What `_start` gave: classifier, tower and schedule, once per fine-tuning."""
+    found: list[Any] = []
     original = module._start
 
     def spy(*arguments: object) -> object:
-        models.append(original(*arguments))
-        return models[-1]
+        found.append(original(*arguments))
+        return found[-1]
 
     monkeypatch.setattr(module, "_start", spy)
+    return found
+
+
+def test_batch_norm_keeps_its_statistics_while_weights_learn(folder: Path, started: list[Any]) -> None:
     run(folder)
-    before, after = load_model(folder / "model")[0].image.encoder.state_dict(), models[0][0].encoder.state_dict()
+    before, after = load_model(folder / "model")[0].image.encoder.state_dict(), started[0][0].encoder.state_dict()
     statistics = [name for name in before if "running" in name]
     assert statistics
     assert all(torch.equal(before[name], after[name]) for name in statistics)
     assert any(not torch.equal(before[name], after[name]) for name in before if name.endswith("weight"))
+
+
+def test_features_are_of_the_fine_tuned_encoder_under_the_tr_module_of_pretraining(
+    folder: Path, started: list[Any]
+) -> None:
+    run(folder)
+    features = read_features(folder / "out/features")
+    index = index_shards(folder / "shards", ["test"]).sort_values("image_id", ignore_index=True)
+    assert features["image_id"].tolist() == index["image_id"].tolist()
+    pixels = torch.from_numpy(ShardImages(folder / "shards").read(index))[:, None]
+    model = load_model(folder / "model")[0]
+    with torch.inference_mode():
+        before = model.image(pixels)
+        model.image.encoder.load_state_dict(started[0][0].encoder.state_dict())
+        after = model.image(pixels)
+    for column in ("backbone", "embedding"):
+        np.testing.assert_allclose(feature_matrix(features, column), getattr(after, column), atol=1e-5)
+        assert not np.allclose(feature_matrix(features, column), getattr(before, column), atol=1e-2)
+
+
+def test_one_pass_for_both_scores_as_the_classifier_does(folder: Path, started: list[Any]) -> None:
+    run(folder)
+    classifier, tower, _ = started[0]
+    images, rows = ShardImages(folder / "shards"), index_shards(folder / "shards", ["validation"])
+    alone = image_scores(classifier, images, rows, 5, CPU)
+    both, features = scores_and_features(classifier, tower, images, rows, 5, CPU)
+    assert np.array_equal(alone, both)
+    assert features["image_id"].tolist() == rows["image_id"].tolist()
+
+
+def test_a_model_without_tr_module_has_no_embedding(folder: Path, write_model: Write) -> None:
+    write_model(folder / "model", method="none")
+    run(folder)
+    features = read_features(folder / "out/features")
+    assert features["embedding"].isna().all() and features["backbone"].notna().all()
+
+
+def test_a_task_that_is_not_listed_is_not_fine_tuned(folder: Path, started: list[Any]) -> None:
+    rows = run(folder, settings=SETTINGS.model_copy(update={"tasks": ["mass_other"]}))
+    assert rows.empty and not started
+    assert read_features(folder / "out/features").empty
 
 
 def test_labels_of_the_test_split_are_never_read_and_the_file_is_the_same_twice(folder: Path) -> None:
@@ -85,8 +145,8 @@ def test_labels_of_the_test_split_are_never_read_and_the_file_is_the_same_twice(
     images.loc[images["split"] == "test", "mass"] = True
     write_table(images, file, COHORT)
     run(folder, "planted")
-    sealed, garbage = (folder / name / "predictions.parquet" for name in ("sealed", "planted"))
-    assert sealed.read_bytes() == garbage.read_bytes()
+    for file in ("predictions.parquet", "features/features.parquet"):
+        assert (folder / "sealed" / file).read_bytes() == (folder / "planted" / file).read_bytes()
 
 
 def test_ordinal_scores_are_expected_grades(folder: Path) -> None:
@@ -96,6 +156,7 @@ def test_ordinal_scores_are_expected_grades(folder: Path) -> None:
 def test_one_grade_only_warns_and_gives_no_rows(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task = MASS.model_copy(update={"label": "calcification"})
     assert run(folder, task=task).empty
+    assert read_features(folder / "out/features").empty
     assert "mass_small: one grade only" in capsys.readouterr().err
 
 

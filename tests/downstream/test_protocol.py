@@ -44,7 +44,7 @@ def test_a_patient_in_training_and_test_is_refused_by_every_task(tmp_path: Path,
         write_manifests(tmp_path, ["cohort"], {"cohort": archives["screening"]}, tmp_path / "splits")
 
 
-@pytest.mark.parametrize("stage", ["probe", "finetune", "risk", "fuse", "zero_shot", "embed", "pretrain"])
+@pytest.mark.parametrize("stage", ["probe", "finetune", "risk", "fuse", "zero_shot", "forgetting", "embed", "pretrain"])
 def test_a_stage_that_selects_on_the_test_labels_is_found(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     cheating = copy.deepcopy(graph.DAG)
     cheating[stage].get("do", cheating[stage])["deps"].append("data/sealed/vindr")

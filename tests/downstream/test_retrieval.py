@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from pipeline.downstream import retrieval
-from pipeline.downstream.retrieval import image_text_retrieval, retrieve, view_retrieval
+from pipeline.downstream.retrieval import Queries, image_text_queries, retrieve, view_queries
+from pipeline.metrics.retrieval import best_ranks
 from pipeline.models.text_tower import pad_states
 from pipeline.models.two_tower import load_model
 
@@ -30,8 +31,8 @@ def test_equal_reports_are_one_item_of_the_gallery() -> None:
     keys = pd.DataFrame({"breast_id": ["aL", "bL", "cL", "dL"], "report_id": ["r1", "r1", "r2", "r1"]})
     keys["prompt_id"] = keys["report_id"]
     reports = pd.Series({"r1": np.float32(EAST), "r2": np.float32(NORTH)})
-    found = image_text_retrieval(table, keys, reports, 0, 100)
-    forth, back = found["image_to_text"], found["text_to_image"]
+    found = image_text_queries(table, keys, reports)
+    forth, back = (retrieval.retrieval_result(found[way], 0, 100) for way in ("image_to_text", "text_to_image"))
     # a, b and c find their report first; d lies at r2 but has r1, which comes second
     assert (forth["recall_at_1"], forth["recall_at_5"], forth["queries"], forth["gallery"]) == (0.75, 1.0, 4, 2)
     # r1 finds a or b first; r2 finds c, but d is as close: ties count against
@@ -47,9 +48,9 @@ def test_another_wording_of_the_same_facts_is_as_right() -> None:
         {"breast_id": ["aL", "bL", "cL"], "report_id": ["r2", "r1", "r3"], "prompt_id": ["p", "p", "q"]}
     )
     reports = pd.Series({"r1": np.float32(EAST), "r2": np.float32(NORTH), "r3": np.float32([-1.0, 0.0])})
-    found = image_text_retrieval(table, keys, reports, 0, 100)
-    assert found["image_to_text"]["recall_at_1"] == found["text_to_image"]["recall_at_1"] == 1.0  # 1/3 by report_id
-    assert (found["image_to_text"]["gallery"], found["text_to_image"]["queries"]) == (3, 3)
+    found = image_text_queries(table, keys, reports)
+    assert found["image_to_text"].ranks.tolist() == found["text_to_image"].ranks.tolist() == [1, 1, 1]
+    assert (found["image_to_text"].gallery, len(found["text_to_image"].ranks)) == (3, 3)
 
 
 def test_reports_are_embedded_by_the_text_tower_whatever_their_batch(
@@ -75,10 +76,10 @@ def test_only_breasts_with_a_report_take_part() -> None:
     table = images([("aL", "CC", EAST), ("bL", "CC", NORTH)])
     keys = pd.DataFrame({"breast_id": ["aL", "zL"], "report_id": ["r1", "r9"], "prompt_id": ["p1", "p9"]})
     reports = pd.Series({"r1": np.float32(EAST), "r9": np.float32(NORTH)})
-    found = image_text_retrieval(table, keys, reports, 0, 100)
-    assert found["image_to_text"]["queries"] == found["image_to_text"]["gallery"] == 1
+    found = image_text_queries(table, keys, reports)
+    assert len(found["image_to_text"].ranks) == found["image_to_text"].gallery == 1
     with pytest.raises(ValueError, match="with a report"):
-        image_text_retrieval(table, keys[1:], reports, 0, 100)
+        image_text_queries(table, keys[1:], reports)
 
 
 def test_views_of_breasts_that_have_both() -> None:
@@ -92,15 +93,15 @@ def test_views_of_breasts_that_have_both() -> None:
             ("cL", "CC", EAST),
         ]
     )
-    found = view_retrieval(table, "embedding", 0, 100)
-    assert (found["queries"], found["gallery"], found["recall_at_1"]) == (2, 2, 1.0)
+    found = view_queries(table, "embedding")
+    assert (found.ranks.tolist(), found.gallery) == ([1, 1], 2)
     table["embedding"] = table["embedding"].map(lambda e: -e if e[1] > 0.9 else e)  # b's CC now lies far from its MLO
-    assert view_retrieval(table, "embedding", 0, 100)["recall_at_1"] == 0.5
+    assert view_queries(table, "embedding").ranks.tolist() == [1, 2]
     far = table.rename(columns={"embedding": "backbone"})
     far["backbone"] = [length * row for length, row in enumerate(far["backbone"], 1)]  # cosines do not see lengths
-    assert view_retrieval(far, "backbone", 0, 100)["recall_at_1"] == 0.5
+    assert view_queries(far, "backbone").ranks.tolist() == [1, 2]
     with pytest.raises(ValueError, match="both views"):
-        view_retrieval(table[4:], "embedding", 0, 100)
+        view_queries(table[4:], "embedding")
 
 
 def test_the_interval_resamples_patients() -> None:
@@ -109,7 +110,7 @@ def test_the_interval_resamples_patients() -> None:
     relevant = np.tile([True, False], (40, 1))
     similarity, relevant = similarity.repeat(2, axis=0), relevant.repeat(2, axis=0)
     clusters = np.arange(40).repeat(2).astype(str)
-    found = retrieval.retrieval_result(similarity, relevant, clusters, 1, 2000)
+    found = retrieval.retrieval_result(Queries(best_ranks(similarity, relevant), clusters, 2), 1, 2000)
     assert found["recall_at_1"] == 0.5
     half_width = 1.96 * 0.5 / np.sqrt(40)  # of 40 patients, not of 80 images
     assert found["high"] - found["low"] == pytest.approx(2 * half_width, rel=0.15)
@@ -125,10 +126,17 @@ def test_without_states_of_its_own_text_a_model_has_the_views_alone(
     (tmp_path / "small" / "features").rename(tmp_path / "all" / "small")
     write_model(tmp_path / "model", method=method)
     monkeypatch.setattr(retrieval, "read_keys", lambda _: pd.DataFrame())
-    monkeypatch.setattr(retrieval, "view_retrieval", lambda images, given, *_: {"vectors": given, "n": len(images)})
+    seen = []
+
+    def by(images: pd.DataFrame, given: str) -> Queries:
+        seen.append((given, len(images)))
+        return Queries(np.ones(12, np.int64), np.arange(12).astype(str), 12)
+
+    monkeypatch.setattr(retrieval, "view_queries", by)
     retrieve(tmp_path / "all", tmp_path, tmp_path / "model", ["small"], 1, 100, tmp_path / "out")
     found = json.loads((tmp_path / "out" / "retrieval.json").read_text())["small"]
-    assert found == {"cc_to_mlo": {"vectors": vectors, "n": int((truth["split"] == "test").sum())}}
+    assert set(found) == {"cc_to_mlo"}
+    assert seen == [(vectors, (truth["split"] == "test").sum())]
 
 
 def test_json_is_of_the_test_split_and_the_same_twice(

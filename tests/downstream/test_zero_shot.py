@@ -26,6 +26,13 @@ TEXT = Text(model="none", revision=None, max_tokens=12)
 DIRECTIONS = {"yes left": [1, 0, 0], "yes right": [0, 1, 0], "no left": [0, 0, 1], "no right": [0, 0, 1]}
 
 
+class LetterEncoder:
+    """States of width 6 that depend on the words."""
+
+    def encode(self, texts: list[str]) -> list[np.ndarray]:
+        return [np.array([[len(w), ord(w[0]), *[0.5] * 4] for w in t.split()[:12]], np.float32) for t in texts]
+
+
 def embed(sentences: list[str]) -> np.ndarray:
     return np.array([DIRECTIONS[s] for s in sentences], dtype=np.float32)
 
@@ -89,12 +96,6 @@ def test_rows_of_the_test_split_by_method(
     (tmp_path / "all").mkdir()
     (tmp_path / "small" / "features").rename(tmp_path / "all" / "small")
     write_model(tmp_path / "model")
-
-    class LetterEncoder:
-        """States of width 6 that depend on the words."""
-
-        def encode(self, texts: list[str]) -> list[np.ndarray]:
-            return [np.array([[len(w), ord(w[0]), *[0.5] * 4] for w in t.split()[:12]], np.float32) for t in texts]
 
     monkeypatch.setattr(module, "load_text_encoder", lambda _: LetterEncoder())
     for out in ("one", "two"):

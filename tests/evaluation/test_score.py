@@ -57,6 +57,27 @@ def test_ordinal_task_has_cut_point_auc_and_kappa(evaluated) -> None:
     assert "positives" not in entry
 
 
+def test_forgetting_sets_the_fine_tuned_encoder_against_the_pretrained_one(evaluated) -> None:
+    left = evaluated.metrics["forgetting"]
+    assert set(left) == set(evaluated.run.finetune.tasks)
+    assert set(left["density_vindr"]["zero_shot"]) == {"mass_vindr", "calcification_vindr"}  # of the same cohort
+    assert left["malignancy_screening"]["zero_shot"] == {}
+    entry = left["density_vindr"]["zero_shot"]["mass_vindr"]
+    known = evaluated.inputs.read_labels("vindr")[["image_id", "mass"]].dropna()
+    tuned = evaluated.inputs.read_tuned_predictions()
+    tuned = tuned[(tuned["encoder"] == "ft_density_vindr") & (tuned["task"] == "mass_vindr")].merge(
+        known, on="image_id"
+    )
+    assert entry["after"]["auc"] == round(roc_auc_score(tuned["mass"].astype(bool), tuned["score"]), 4)
+    assert entry["before"] == evaluated.metrics["mass_vindr"]["test"]["zero_shot"]["pretrained"]
+    change = entry["difference"]
+    assert change["auc"] == pytest.approx(entry["after"]["auc"] - entry["before"]["auc"], abs=1.01e-4)
+    assert change["low"] <= change["auc"] <= change["high"]
+    assert left["mass_vindr"]["retrieval"]["cc_to_mlo"]["difference"] == {
+        "recall_at_1": -0.3132, "low": -0.4, "high": -0.2
+    }  # fmt: skip
+
+
 def test_risk_is_scored_per_exam(evaluated) -> None:
     risk, rows = evaluated.metrics["risk"], evaluated.inputs.read_predictions()
     exams = evaluated.inputs.read_labels("screening").drop_duplicates("exam_id").set_index("exam_id")

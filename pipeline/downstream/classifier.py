@@ -1,0 +1,69 @@
+"""An encoder with a head over the grades of a label, and what it says about images of shards."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Float32, Float64, UInt8
+from torch import Tensor, nn
+
+from pipeline.downstream.features import autocast, chosen_device, feature_rows
+from pipeline.downstream.head import zero_head
+from pipeline.downstream.labels import expected_grade
+from pipeline.models.image_tower import ImageEncoder, ImageTower
+from pipeline.sections import Compute
+from pipeline.shards.read import ShardImages
+
+
+class Classifier(nn.Module):
+    """Encoder, global average of its feature map, linear head over the grades."""
+
+    def __init__(self, encoder: ImageEncoder, channels: int, grades: list[int]) -> None:
+        super().__init__()
+        self.encoder, self.grades = encoder, grades
+        self.head = zero_head(channels, len(grades))
+
+    def forward(
+        self, images: UInt8[Tensor, "image 1 height width"] | Float[Tensor, "image 1 height width"]
+    ) -> Float[Tensor, "image grade"]:
+        """Logits per grade of images with values 0 to 255."""
+        logits: Tensor = self.head(self.encoder(images).mean(dim=(2, 3)))
+        return logits
+
+
+def image_scores(
+    model: Classifier, images: ShardImages, rows: pd.DataFrame, batch: int, compute: Compute
+) -> Float64[np.ndarray, " row"]:
+    """Expected grades of these rows of index_shards, undeformed."""
+    device = chosen_device(compute)
+    model.eval()
+    with torch.inference_mode(), autocast(device, compute):
+        logits = [model(pixels) for _, pixels in _read(images, rows, batch, device)]
+    return _expected(logits, model.grades)
+
+
+def scores_and_features(
+    model: Classifier, tower: ImageTower, images: ShardImages, rows: pd.DataFrame, batch: int, compute: Compute
+) -> tuple[Float64[np.ndarray, " row"], pd.DataFrame]:
+    """As image_scores, and rows of tables.FEATURES by the tower on the same encoder: one pass through it gives both."""
+    device = chosen_device(compute)
+    tower.eval()
+    with torch.inference_mode(), autocast(device, compute):
+        outputs = [(part, tower(pixels)) for part, pixels in _read(images, rows, batch, device)]
+        logits = [model.head(output.backbone) for _, output in outputs]
+    return _expected(logits, model.grades), pd.concat([feature_rows(part, output) for part, output in outputs])
+
+
+def _read(
+    images: ShardImages, rows: pd.DataFrame, batch: int, device: torch.device
+) -> Iterator[tuple[pd.DataFrame, UInt8[Tensor, "image 1 height width"] | Float32[Tensor, "image 1 height width"]]]:
+    """These rows of index_shards batch by batch, with their images on the device."""
+    for start in range(0, len(rows), batch):
+        part = rows.iloc[start : start + batch]
+        yield part, torch.from_numpy(images.read(part))[:, None].to(device)
+
+
+def _expected(logits: list[Tensor], grades: list[int]) -> Float64[np.ndarray, " row"]:
+    """Expected grades of the logits of all batches."""
+    return expected_grade(torch.cat(logits).double().softmax(dim=1).cpu().numpy(), np.array(grades))
