@@ -11,6 +11,7 @@ from pipeline.metrics.classification import macro_auc
 from pipeline.tables import COHORT, DENSITIES, read_table
 
 DEVELOPMENT = ("train", "validation")
+BIRADS_INCOMPLETE = 0
 
 
 def read_images(cohort: Path) -> pd.DataFrame:
@@ -31,17 +32,33 @@ def image_grades(cohort: Path, label: str) -> pd.DataFrame:
 
     Args:
         cohort: Folder that holds images.parquet.
-        label: mass, calcification or malignant (grades 0, 1), density (A-D: 0-3) or birads (0-6 as read).
+        label: As in `as_grades`.
 
     Returns:
         image_id, breast_id, patient_id, split and grade (int64), sorted by image_id; train and validation only,
-        rows whose label is unknown left out.
+        rows whose grade is unknown left out.
     """
     images = read_images(cohort)
-    known = images[images["split"].isin(DEVELOPMENT) & images[label].notna()]
-    grades = known[label].map(DENSITIES.index) if label == "density" else known[label]
+    graded = images.assign(grade=as_grades(images[label], label))
+    known = graded[graded["split"].isin(DEVELOPMENT) & graded["grade"].notna()]
     columns = known[["image_id", "breast_id", "patient_id", "split"]]
-    return columns.assign(grade=grades.astype("int64")).reset_index(drop=True)
+    return columns.assign(grade=known["grade"].astype("int64")).reset_index(drop=True)
+
+
+def as_grades(values: pd.Series, label: str) -> pd.Series:
+    """Values of a label as ordered grades (Float64, null where unknown).
+
+    Args:
+        values: A label's column of tables.COHORT or tables.SEALED.
+        label: mass, calcification or malignant (grades 0, 1), density (A-D: 0-3) or birads (1-6 as read).
+
+    BI-RADS 0 is unknown: "incomplete" says that further images are needed, not that there is less concern than in 1.
+    Source: ACR BI-RADS Atlas, 5th edition, assessment categories.
+    """
+    if label == "density":
+        values = values.map(DENSITIES.index, na_action="ignore")
+    grades = values.astype("Float64")
+    return grades.mask(grades == BIRADS_INCOMPLETE) if label == "birads" else grades
 
 
 def expected_grade(

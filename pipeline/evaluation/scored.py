@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from pipeline.downstream.labels import as_grades
 from pipeline.sections import Task
-from pipeline.tables import DENSITIES
 
 SETTING_KEYS = ["method", "fraction", "encoder"]
 
@@ -95,11 +95,9 @@ def scored_breasts(predictions: pd.DataFrame, labels: pd.DataFrame, label: str) 
 
 
 def image_grades(labels: pd.DataFrame, label: str) -> pd.DataFrame:
-    """image_id, patient_id and grade (float, NaN where unknown): 0/1, density A-D as 0-3, BI-RADS as read."""
-    grades = labels[label].map(DENSITIES.index, na_action="ignore") if label == "density" else labels[label]
-    return labels[["image_id", "patient_id"]].assign(
-        grade=grades.astype("Float64").to_numpy(np.float64, na_value=np.nan)
-    )
+    """image_id, patient_id and grade (float, NaN where unknown), as the models learned it."""
+    grades = as_grades(labels[label], label)
+    return labels[["image_id", "patient_id"]].assign(grade=grades.to_numpy(np.float64, na_value=np.nan))
 
 
 def setting_name(method: str, fraction: float) -> str:

@@ -64,7 +64,7 @@ def test_equal_experiments_do_not_differ(experiment: Path) -> None:
     assert {r.task for r in found} == {*read_params(ROOT).run.tasks, "fuse_malignant"}
     assert all((r.difference, r.low, r.high) == (0, 0, 0) for r in found)
     assert all(r.p_holm == 1 for r in found if not np.isnan(r.p))
-    assert all(np.isnan(r.p) == r.task.startswith("density") for r in found)
+    assert all(np.isnan(r.p) == r.task.startswith(("density", "birads")) for r in found)
 
 
 def test_the_difference_is_that_of_the_same_units(experiment: Path, other: Path) -> None:

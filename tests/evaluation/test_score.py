@@ -7,9 +7,9 @@ from lifelines.utils import concordance_index
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from pipeline.evaluation.risk_scores import followed_exams, score_risk
-from pipeline.evaluation.score import gain_metrics, score
+from pipeline.evaluation.score import gain_metrics, score, unit_metrics
 from pipeline.evaluation.scored import Scored, scored_breasts, scored_images, setting_name
-from pipeline.tables import DENSITIES
+from pipeline.tables import DENSITIES, PREDICTIONS
 
 
 def joined(evaluated, task: str, split: str, cohort: str, **keys: object) -> pd.DataFrame:
@@ -55,6 +55,33 @@ def test_ordinal_task_has_cut_point_auc_and_kappa(evaluated) -> None:
     assert entry["auc"] == round(np.mean(aucs), 4)
     assert entry["kappa"] == round(cohen_kappa_score(grades, guessed, weights="quadratic"), 4)
     assert "positives" not in entry
+
+
+def test_birads_is_graded_and_incomplete_is_no_grade(evaluated) -> None:
+    rows = joined(
+        evaluated, "birads_vindr", "test", "vindr", method="lp_paper", encoder="initial", fraction=0.5, seed=2
+    )
+    assert set(rows["birads"]) == {1, 2, 3, 4, 5}
+    entry = evaluated.metrics["birads_vindr"]["test"]["lp_paper_50"]["initial"]
+    assert (entry["n"], entry["patients"]) == (240, 60)
+    labels = evaluated.inputs.read_labels("vindr")
+    labels.loc[labels["birads"] == 1, "birads"] = 0
+    tasks = {"birads_vindr": evaluated.run.tasks["birads_vindr"]}
+    truth = {"vindr": labels, "screening": evaluated.inputs.read_labels("screening")}
+    unit = scored_images(rows[PREDICTIONS.names], truth, tasks)[0]
+    known = rows[rows["birads"] != 1]
+    aucs = [roc_auc_score(known["birads"] >= cut, known["score"]) for cut in (3, 4, 5)]
+    found = unit_metrics(unit, 7, 100, 0)
+    assert (found["n"], found["auc"]) == (len(known), round(np.mean(aucs), 4))
+    guessed = np.rint(known["score"].astype(float)).clip(0, 6).astype(int)
+    assert found["kappa"] == round(cohen_kappa_score(known["birads"].astype(int), guessed, weights="quadratic"), 4)
+
+
+def test_a_task_that_was_not_fine_tuned_is_probed_alone(evaluated) -> None:
+    found = evaluated.metrics["birads_vindr"]["test"]
+    assert "birads_vindr" not in evaluated.run.finetune.tasks and "ft_100" not in found
+    assert {"lp_10", "lp_50", "lp_100"} < set(found)
+    assert "birads_vindr" not in evaluated.metrics["forgetting"]
 
 
 def test_forgetting_sets_the_fine_tuned_encoder_against_the_pretrained_one(evaluated) -> None:
