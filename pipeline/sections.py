@@ -116,6 +116,8 @@ class Risk(Section):
     """Additive-hazard risk of one cohort's exams (method notes, Risk)."""
 
     cohort: Name
+    encoder: Literal["frozen", "finetuned"]
+    prior_exams: bool
     horizon_years: Annotated[int, Field(ge=1, le=10)]
     epochs: PositiveInt
     learning_rate: PositiveFloat

@@ -124,8 +124,8 @@ def _logits(
     report = breasts.report[rows] if keeps_text is None else breasts.report[rows] * keeps_text
     tokens = reports.states.shape[1] if sees[1] else 1  # what is not seen need not be long
     logits: Tensor = model(
-        breasts.units.images[rows],
-        breasts.units.present[rows] & sees[0],
+        breasts.units.slots.images[rows],
+        breasts.units.slots.present[rows] & sees[0],
         reports.states[:, :tokens][report],
         reports.present[:, :tokens][report] & sees[1],
     )
@@ -151,7 +151,7 @@ def _train(
     dropped = settings.text_dropout if all(sees) else 0.0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = CoAttentionClassifier(train.units.images.shape[2], reports.states.shape[2], WIDTH)
+        model = CoAttentionClassifier(train.units.slots.images.shape[2], reports.states.shape[2], WIDTH)
 
         def loss(rows: Int[Tensor, " row"]) -> Float[Tensor, ""]:
             model.train()

@@ -1,62 +1,22 @@
-"""Risk of cancer within 1 to T years on frozen features: per exam with the aggregator, and per view without."""
+"""Risk of cancer within 1 to T years: per exam with the aggregator, and per view without."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
 
 from pipeline.downstream.feature_table import read_features
-from pipeline.downstream.fit import Schedule, fit, one_thread, shuffled_batches
-from pipeline.downstream.labels import DEVELOPMENT, read_images
+from pipeline.downstream.follow_up import followed_exams, observed, targets
+from pipeline.downstream.labels import read_images
 from pipeline.downstream.predictions import Origin, prediction_rows, write_predictions
-from pipeline.downstream.units import Units, padded_units, standardised
+from pipeline.downstream.priors import with_priors
+from pipeline.downstream.risk_finetune import Tuning, tuned_risks
+from pipeline.downstream.risk_models import ExamRisk, Risks, Splits, ViewRisk, frozen_risks
+from pipeline.downstream.units import padded_units
 from pipeline.metrics.censoring import Censoring, censoring_distribution
-from pipeline.metrics.recalibration import RiskMap, risk_map
-from pipeline.metrics.survival import concordance, observed_years
-from pipeline.models.hazard import AdditiveHazard, ExamAggregator, hazard_targets, masked_hazard_loss
+from pipeline.metrics.recalibration import risk_map
 from pipeline.sections import Risk
-from pipeline.tables import EXAM_LABELS
-
-# Exams per step (method.md, MV-MLM table: risk 20 epochs, batch 8).
-BATCH = 8
-# Width of the aggregator: see pipeline/models/hazard.py.
-WIDTH = 64
-# A cancer within 6 months of the exam was found by it (method.md, Risk).
-SCREEN_DETECTED_YEARS = 0.5
-
-
-class ExamRisk(nn.Module):
-    """Aggregator, then additive hazard: the row RN+Tr of the paper's Table 4."""
-
-    def __init__(self, features: int, horizon_years: int) -> None:
-        super().__init__()
-        self.aggregator = ExamAggregator(features, WIDTH)
-        self.hazard = AdditiveHazard(WIDTH, horizon_years)
-
-    def forward(self, units: Units, rows: Int[Tensor, " row"]) -> Float[Tensor, "row year"]:
-        """Logits of the units with these indices."""
-        images, view, side, present = (field[rows] for field in units[1:])
-        logits: Tensor = self.hazard(self.aggregator(images, view, side, present))
-        return logits
-
-
-class ViewRisk(nn.Module):
-    """Additive hazard of one image: the row RN-34 of the paper's Table 4."""
-
-    def __init__(self, features: int, horizon_years: int) -> None:
-        super().__init__()
-        self.hazard = AdditiveHazard(features, horizon_years)
-
-    def forward(self, units: Units, rows: Int[Tensor, " row"]) -> Float[Tensor, "row year"]:
-        """Logits of the units with these indices, one image each."""
-        logits: Tensor = self.hazard(units.images[rows, 0])
-        return logits
-
 
 # method -> the column that makes a unit, and its model
 METHODS: dict[str, tuple[str, type[ExamRisk] | type[ViewRisk]]] = {
@@ -65,7 +25,7 @@ METHODS: dict[str, tuple[str, type[ExamRisk] | type[ViewRisk]]] = {
 }
 
 
-def risk(cohort: Path, features: Path, settings: Risk, seed: int, out: Path) -> None:
+def risk(cohort: Path, features: Path, tuning: Tuning, settings: Risk, seed: int, out: Path) -> None:
     """Writes out/predictions.parquet: cumulative probabilities per test exam and year of the horizon.
 
     They are calibrated on the validation exams (`risk_map`); where those do not suffice, a warning says so.
@@ -73,103 +33,53 @@ def risk(cohort: Path, features: Path, settings: Risk, seed: int, out: Path) -> 
     Args:
         cohort: Folder of the cohort table; follow-up is read of the train and validation splits only.
         features: Folder of the pretrained encoder's features of that cohort.
-        settings: Horizon, epochs, learning rate, whether screen-detected cancers are left out.
+        tuning: Read for a fine-tuned encoder alone.
+        settings: Horizon, epochs, learning rate, prior exams, encoder, whether screen-detected cancers are left out.
         seed: Of initial weights, order and dropout.
         out: Folder to write to.
 
     Raises:
+        InputError: the encoder is fine-tuned on a GPU, and none is there.
         ValueError: no training exam has a known year.
     """
-    images = read_features(features)
-    followed = _followed_exams(cohort, settings)
-    censoring = censoring_distribution(*_observed(followed))
-    exams = followed[_targets(followed, settings.horizon_years)[1].any(dim=1).numpy()]
+    images, cohort_images = read_features(features), read_images(cohort)
+    followed = followed_exams(cohort_images, settings.exclude_screen_detected)
+    censoring = censoring_distribution(*observed(followed))
+    exams = followed[targets(followed, settings.horizon_years)[1].any(dim=1).numpy()]
+    with_earlier = with_priors(images, cohort_images.groupby("exam_id")["exam_day"].first())
     parts = []
     for method, (unit, architecture) in METHODS.items():
-        train, validation, test = (
-            padded_units(images[images["exam_id"].isin(chosen)], unit)
-            for chosen in (
-                exams.index[exams["split"] == "train"],
-                exams.index[exams["split"] == "validation"],
-                images.loc[images["split"] == "test", "exam_id"],
-            )
-        )
-        train, validation, test = standardised(train, validation, test)
-        with one_thread(), torch.random.fork_rng(devices=[]):
+        rows = with_earlier if settings.prior_exams and unit == "exam_id" else images
+        splits = _splits(rows, unit, exams)
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = architecture(train.images.shape[2], settings.horizon_years)
-            _train(model, train, validation, exams, settings, seed)
-        scores = exam_risks(model, test)
-        if (calibrated := _calibration(model, validation, exams, censoring)) is None:
-            print(f"warning: risk {method}: too few validation exams to calibrate, as predicted", file=sys.stderr)
-        else:
-            scores = pd.DataFrame(calibrated(scores.to_numpy()), scores.index)
-        ids = test.ids.drop_duplicates("exam_id")[["exam_id", "patient_id"]].sort_values("exam_id")
+            model = architecture(splits.train.slots.images.shape[2], settings.horizon_years)
+            if settings.encoder == "frozen":
+                risks = frozen_risks(model, splits, exams, settings, seed)
+            else:
+                risks = tuned_risks(model, splits, exams, settings, seed, tuning)
+        scores = _calibrated(method, risks, exams, censoring)
+        ids = splits.test.ids.drop_duplicates("exam_id")[["exam_id", "patient_id"]].sort_values("exam_id")
         for year in range(1, settings.horizon_years + 1):
             origin = Origin("risk", method, "pretrained", 1.0, seed, "test", year)
             parts.append(prediction_rows(ids, scores.loc[ids["exam_id"], year - 1].to_numpy(), origin))
     write_predictions(parts, out)
 
 
-def exam_risks(model: ExamRisk | ViewRisk, units: Units) -> pd.DataFrame:
-    """Probability of cancer within 1, 2, ... years (columns 0, 1, ...) by exam, the mean over its units."""
-    model.eval()
-    with torch.inference_mode():
-        logits = model(units, torch.arange(len(units.ids)))
-    probabilities = pd.DataFrame(logits.double().sigmoid().numpy())
-    return probabilities.groupby(units.ids["exam_id"].to_numpy()).mean()
+def _splits(images: pd.DataFrame, unit: str, exams: pd.DataFrame) -> Splits:
+    """Units of the train and validation exams with a known year, and of all test exams."""
+    chosen = (
+        exams.index[exams["split"] == "train"],
+        exams.index[exams["split"] == "validation"],
+        images.loc[images["split"] == "test", "exam_id"],
+    )
+    return Splits(*(padded_units(images[images["exam_id"].isin(ids)], unit) for ids in chosen))
 
 
-def _followed_exams(cohort: Path, settings: Risk) -> pd.DataFrame:
-    """split, years_to_cancer and years_followed by exam_id, of development exams with follow-up."""
-    images = read_images(cohort)
-    exams = images[images["split"].isin(DEVELOPMENT)].groupby("exam_id")[["split", *EXAM_LABELS]].first()
-    exams[list(EXAM_LABELS)] = exams[list(EXAM_LABELS)].astype("float64")
-    if settings.exclude_screen_detected:
-        exams = exams[~(exams["years_to_cancer"] < SCREEN_DETECTED_YEARS)]
-    return exams[exams[list(EXAM_LABELS)].notna().any(axis=1)]
-
-
-def _observed(exams: pd.DataFrame) -> tuple[Float[np.ndarray, " exam"], Bool[np.ndarray, " exam"]]:
-    """observed_years of rows with years_to_cancer and years_followed."""
-    return observed_years(*(exams[name].to_numpy(np.float64) for name in EXAM_LABELS))
-
-
-def _calibration(
-    model: ExamRisk | ViewRisk, validation: Units, exams: pd.DataFrame, censoring: Censoring
-) -> RiskMap | None:
-    """risk_map of the validation exams."""
-    risks = exam_risks(model, validation)
-    return risk_map(risks.to_numpy(), *_observed(exams.loc[risks.index]), censoring)
-
-
-def _targets(exams: pd.DataFrame, horizon_years: int) -> tuple[Float[Tensor, "unit year"], Bool[Tensor, "unit year"]]:
-    """hazard_targets of rows with years_to_cancer and years_followed."""
-    to_cancer, followed = (torch.tensor(exams[name].to_numpy(np.float32)) for name in EXAM_LABELS)
-    return hazard_targets(to_cancer, followed, horizon_years)
-
-
-def _train(
-    model: ExamRisk | ViewRisk, train: Units, validation: Units, exams: pd.DataFrame, settings: Risk, seed: int
-) -> None:
-    """Fits the model; the epoch is chosen by Harrell's c of the validation exams at the horizon."""
-    labels, mask = _targets(exams.loc[train.ids["exam_id"]], settings.horizon_years)
-    followed = exams[exams["split"] == "validation"].sort_index()
-    years, events = _observed(followed)
-
-    def loss(rows: Int[Tensor, " row"]) -> Float[Tensor, ""]:
-        model.train()
-        return masked_hazard_loss(model(train, rows), labels[rows], mask[rows])
-
-    def score() -> float | None:
-        risks = exam_risks(model, validation)[settings.horizon_years - 1].loc[followed.index]
-        try:
-            return concordance(years, events, risks.to_numpy())
-        except ZeroDivisionError:  # lifelines: no comparable pair, as without any cancer
-            return None
-
-    def batches(_: int) -> Iterator[Int[Tensor, " row"]]:
-        return shuffled_batches(len(labels), BATCH, generator)
-
-    generator = torch.Generator().manual_seed(seed)
-    fit(model, batches, loss, score, len(labels), Schedule(settings.epochs, BATCH, settings.learning_rate))
+def _calibrated(method: str, risks: Risks, exams: pd.DataFrame, censoring: Censoring) -> pd.DataFrame:
+    """The test exams' risks by the validation exams' risk_map; where that is None, as predicted, with a warning."""
+    outcomes = observed(exams.loc[risks.validation.index])
+    if (calibrated := risk_map(risks.validation.to_numpy(), *outcomes, censoring)) is None:
+        print(f"warning: risk {method}: too few validation exams to calibrate, as predicted", file=sys.stderr)
+        return risks.test
+    return pd.DataFrame(calibrated(risks.test.to_numpy()), risks.test.index)

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 # 512 of Mirai's encoder: a few hundred exams train it.
 HEADS = 4
 DROPOUT = 0.1
+# The oldest prior exam with an embedding of its own: Mirai's code has one for each whole year up to ten (MAX_TIME).
+PRIOR_YEARS = 10
 
 
 def additive_hazard(base: Float[Tensor, " exam"], hazards: Float[Tensor, "exam year"]) -> Float[Tensor, "exam year"]:
@@ -76,11 +78,17 @@ class AdditiveHazard(nn.Module):
 
 
 class ExamAggregator(nn.Module):
-    """One vector per exam from any number of its images: Mirai's aggregator without the time of prior exams.
+    """One vector per exam from any number of its images and those of prior exams.
+
+    Learned embeddings of view, side and whole years before the exam are added to each image's features; at 0 years it
+    is zero, so that without prior exams the model is the one that knows of none.
 
     Args:
-        features: Width of the frozen image features.
+        features: Width of the image features.
         width: Of the Transformer layer; a multiple of HEADS.
+
+    Source: Mirai (eaba4373) and its code (yala/Mirai, hiddens_transfomer.py: time_embed, view_embed, side_embed, which
+        there also scale the features); method.md, Risk.
     """
 
     def __init__(self, features: int, width: int) -> None:
@@ -92,12 +100,15 @@ class ExamAggregator(nn.Module):
             width, HEADS, 2 * width, DROPOUT, activation="gelu", batch_first=True, norm_first=True
         )
         self.attention = nn.Linear(width, 1)
+        with torch.random.fork_rng(devices=[]):  # what is drawn after it stays what it is without this embedding
+            self.prior_years = nn.Embedding(1 + PRIOR_YEARS, width, padding_idx=0)
 
     def forward(
         self,
         images: Float[Tensor, "exam slot feature"],
         view: Int[Tensor, "exam slot"],
         side: Int[Tensor, "exam slot"],
+        prior_years: Int[Tensor, "exam slot"],
         present: Bool[Tensor, "exam slot"],
     ) -> Float[Tensor, "exam width"]:
         """Attention-pooled exam vector; slots that are not present change nothing.
@@ -106,6 +117,7 @@ class ExamAggregator(nn.Module):
             images: Features, anything where not present.
             view: Index into tables.VIEWS.
             side: Index into tables.LATERALITIES.
+            prior_years: 0 for an image of the exam itself, 1 to PRIOR_YEARS for one that many years before.
             present: Which slots hold an image; at least one per exam.
 
         Raises:
@@ -113,7 +125,7 @@ class ExamAggregator(nn.Module):
         """
         if not present.any(dim=1).all():
             raise ValueError("expected at least one image per exam, found an exam without any")
-        tokens = self.project(images) + self.view(view) + self.side(side)
+        tokens = self.project(images) + self.view(view) + self.side(side) + self.prior_years(prior_years)
         mixed = self.layer(tokens, src_key_padding_mask=~present)
         weight = self.attention(mixed)[..., 0].masked_fill(~present, -torch.inf).softmax(dim=1)
         return torch.einsum("es,esw->ew", weight, mixed)

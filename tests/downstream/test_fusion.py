@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from sklearn.metrics import roc_auc_score
 
 from pipeline.downstream.fusion import BATCH, Breasts, Reports, fuse, probabilities
-from pipeline.downstream.units import Units
+from pipeline.downstream.units import Slots, Units
 from pipeline.errors import InputError
 from pipeline.models.co_attention import CoAttentionClassifier
 from pipeline.models.text_states import KEYS_FILE, STATES_FILE
@@ -103,10 +103,11 @@ def test_a_method_does_not_depend_on_what_it_does_not_see() -> None:
     torch.manual_seed(0)
     count, model = BATCH + 3, CoAttentionClassifier(4, 5, 16)
     flat = torch.zeros(count, 2, dtype=torch.long)
-    units = Units(pd.DataFrame(index=range(count)), torch.randn(count, 2, 4), flat, flat, flat == 0)
+    slots = Slots(torch.randn(count, 2, 4), flat, flat, flat, flat == 0)
+    units = Units(pd.DataFrame(index=range(count)), np.full((count, 2), "image"), slots)
     reports = Reports(torch.randn(3, 6, 5), torch.tensor([[False] * 6, [True] * 6, [True] * 6]))
     mixed, none = (Breasts(units, torch.arange(count) % k) for k in (3, 1))
-    other = Breasts(units._replace(images=torch.randn(count, 2, 4)), mixed.report)
+    other = Breasts(units._replace(slots=slots._replace(images=torch.randn(count, 2, 4))), mixed.report)
     np.testing.assert_array_equal(*(probabilities(model, b, reports, (True, False)) for b in (mixed, none)))
     np.testing.assert_array_equal(*(probabilities(model, b, reports, (False, True)) for b in (mixed, other)))
     both, image = (probabilities(model, mixed, reports, (True, sees)) for sees in (True, False))

@@ -10,15 +10,23 @@ import pytest
 import torch
 
 from pipeline.downstream.feature_table import read_features
-from pipeline.downstream.risk import SCREEN_DETECTED_YEARS, risk
+from pipeline.downstream.follow_up import SCREEN_DETECTED_YEARS
+from pipeline.downstream.risk import risk
+from pipeline.downstream.risk_finetune import Tuning
 from pipeline.downstream.units import padded_units, standardised
 from pipeline.metrics import survival
+from pipeline.params import read_params
 from pipeline.sections import Risk
 from pipeline.tables import COHORT, PREDICTIONS, read_table, write_table
 
 WriteArchive = Callable[..., pd.DataFrame]
+PROFILE = read_params(Path(__file__).resolve().parents[2]).profile
+NOTHING = Path("nowhere")  # a frozen encoder needs neither images nor the encoder itself
+UNUSED = Tuning(NOTHING, NOTHING, PROFILE.downstream, PROFILE.augment, PROFILE.compute)
 SETTINGS = Risk(
     cohort="small",
+    encoder="frozen",
+    prior_exams=True,
     horizon_years=5,
     epochs=4,
     learning_rate=3e-3,
@@ -28,7 +36,7 @@ SETTINGS = Risk(
 
 
 def run(folder: Path, name: str = "out", settings: Risk = SETTINGS) -> pd.DataFrame:
-    risk(folder / "cohort", folder / "features", settings, 3, folder / name)
+    risk(folder / "cohort", folder / "features", UNUSED, settings, 3, folder / name)
     return read_table(folder / name / "predictions.parquet", PREDICTIONS)
 
 
@@ -107,13 +115,14 @@ def test_units_hold_every_image_once_with_its_view_and_side(tmp_path: Path, writ
     images = images[images["image_id"] != "small-p001-e0-R-MLO"]
     exams = padded_units(images, "exam_id")
     assert exams.ids["exam_id"].tolist() == ["small-p000-e0", "small-p001-e0", "small-p002-e0"]
-    assert exams.present.sum(dim=1).tolist() == [4, 3, 4]
-    assert exams.view[1].tolist() == [0, 1, 0, 0]
-    assert exams.side[1].tolist() == [0, 0, 1, 0]
+    assert exams.slots.present.sum(dim=1).tolist() == [4, 3, 4]
+    assert exams.slots.view[1].tolist() == [0, 1, 0, 0]
+    assert exams.slots.side[1].tolist() == [0, 0, 1, 0]
+    assert exams.image_ids[1].tolist() == [f"small-p001-e0-{name}" for name in ("L-CC", "L-MLO", "R-CC")] + [None]
     found = images.set_index("image_id").loc["small-p001-e0-R-CC", "backbone"]
-    np.testing.assert_array_equal(exams.images[1, 2].numpy(), found)
-    assert padded_units(images, "image_id").images.shape == (11, 1, 8)
-    assert padded_units(images, "breast_id").present.sum(dim=1).tolist() == [2, 2, 2, 1, 2, 2]
+    np.testing.assert_array_equal(exams.slots.images[1, 2].numpy(), found)
+    assert padded_units(images, "image_id").slots.images.shape == (11, 1, 8)
+    assert padded_units(images, "breast_id").slots.present.sum(dim=1).tolist() == [2, 2, 2, 1, 2, 2]
 
 
 def test_standardised_by_the_training_images_alone(tmp_path: Path, write_archive: WriteArchive) -> None:
@@ -121,9 +130,9 @@ def test_standardised_by_the_training_images_alone(tmp_path: Path, write_archive
     images = read_features(tmp_path / "features")
     units = [padded_units(images[images["split"] == s], "exam_id") for s in ("train", "test")]
     train, test = standardised(*units)
-    known = train.images[train.present]
+    known = train.slots.images[train.slots.present]
     torch.testing.assert_close(known.mean(dim=0), torch.zeros(8), atol=1e-5, rtol=0)
     torch.testing.assert_close(known.std(dim=0, correction=0), torch.ones(8), atol=1e-5, rtol=0)
-    raw = units[0].images[units[0].present]
-    expected = (units[1].images - raw.mean(dim=0)) / raw.std(dim=0, correction=0)
-    torch.testing.assert_close(test.images, expected, atol=1e-4, rtol=1e-4)
+    raw = units[0].slots.images[units[0].slots.present]
+    expected = (units[1].slots.images - raw.mean(dim=0)) / raw.std(dim=0, correction=0)
+    torch.testing.assert_close(test.slots.images, expected, atol=1e-4, rtol=1e-4)

@@ -6,8 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from pipeline.models.hazard import (
+    HEADS,
     AdditiveHazard,
     ExamAggregator,
     additive_hazard,
@@ -93,7 +95,8 @@ def exam(slots: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
     images = torch.randn(2, slots, 6, generator=generator)
     view = torch.randint(2, (2, slots), generator=generator)
     side = torch.randint(2, (2, slots), generator=generator)
-    return images, view, side, torch.ones(2, slots, dtype=torch.bool)
+    years = torch.tensor([[0, 0, 1, 3][:slots], [0, 0, 0, 10][:slots]])
+    return images, view, side, years, torch.ones(2, slots, dtype=torch.bool)
 
 
 def aggregator() -> ExamAggregator:
@@ -102,25 +105,49 @@ def aggregator() -> ExamAggregator:
 
 
 def test_absent_slots_change_nothing() -> None:
-    model, (images, view, side, present) = aggregator(), exam(4)
+    model, (images, view, side, years, present) = aggregator(), exam(4)
     present[:, 3] = False
-    whole = model(images, view, side, present)
+    whole = model(images, view, side, years, present)
     images[:, 3] = 1e3
-    torch.testing.assert_close(model(images, view, side, present), whole)
-    torch.testing.assert_close(model(images[:, :3], view[:, :3], side[:, :3], present[:, :3]), whole)
+    torch.testing.assert_close(model(images, view, side, years, present), whole)
+    torch.testing.assert_close(model(*(field[:, :3] for field in (images, view, side, years, present))), whole)
 
 
-def test_order_of_the_images_does_not_matter_but_view_and_side_do() -> None:
-    model, (images, view, side, present) = aggregator(), exam(4)
-    whole = model(images, view, side, present)
+def test_order_of_the_images_does_not_matter_but_view_side_and_time_do() -> None:
+    model, (images, view, side, years, present) = aggregator(), exam(4)
+    whole = model(images, view, side, years, present)
     order = [2, 0, 3, 1]
-    torch.testing.assert_close(model(images[:, order], view[:, order], side[:, order], present), whole)
-    assert not torch.allclose(model(images, 1 - view, side, present), whole)
-    assert not torch.allclose(model(images, view, 1 - side, present), whole)
+    torch.testing.assert_close(model(*(field[:, order] for field in (images, view, side, years, present))), whole)
+    assert not torch.allclose(model(images, 1 - view, side, years, present), whole)
+    assert not torch.allclose(model(images, view, 1 - side, years, present), whole)
+    assert not torch.allclose(model(images, view, side, (years + 1) % 10, present), whole)
+
+
+def test_images_of_the_exam_itself_have_no_time_and_those_of_each_year_before_their_own() -> None:
+    model, (images, view, side, years, present) = aggregator(), exam(4)
+    tokens = []
+    model.layer.register_forward_pre_hook(lambda _, given: tokens.append(given[0].detach()))
+    model(images, view, side, years, present).square().sum().backward()
+    moved = tokens[0] - (model.project(images) + model.view(view) + model.side(side)).detach()
+    torch.testing.assert_close(moved, model.prior_years.weight.detach()[years], rtol=0, atol=1e-5)
+    assert moved.abs().sum(dim=2).gt(0.1).tolist() == [[False, False, True, True], [False, False, False, True]]
+    assert model.prior_years.weight.grad.abs().sum(dim=1).nonzero()[:, 0].tolist() == [1, 3, 10]
+
+
+def test_what_is_drawn_after_the_aggregator_does_not_depend_on_its_times() -> None:
+    torch.manual_seed(0)
+    known = nn.Linear(6, 16), nn.Embedding(2, 16), nn.Embedding(2, 16)
+    nn.TransformerEncoderLayer(16, HEADS, 32)
+    attention, after = nn.Linear(16, 1), torch.rand(3)
+    torch.manual_seed(0)
+    model = ExamAggregator(6, 16)
+    torch.testing.assert_close(torch.rand(3), after, rtol=0, atol=0)
+    for own, drawn in zip((model.project, model.view, model.side, model.attention), (*known, attention), strict=True):
+        torch.testing.assert_close(own.weight, drawn.weight, rtol=0, atol=0)
 
 
 def test_an_exam_without_images_is_refused() -> None:
-    images, view, side, present = exam(2)
+    images, view, side, years, present = exam(2)
     present[1] = False
     with pytest.raises(ValueError, match="without any"):
-        aggregator()(images, view, side, present)
+        aggregator()(images, view, side, years, present)
