@@ -57,7 +57,7 @@ def write_figures(
     """Draws every figure.
 
     Args:
-        tables: training, roc, label_efficiency and risk_auc as written for `dvc plots`.
+        tables: training, roc, label_efficiency, risk_auc and risk_calibration as written for `dvc plots`.
         validation: The pretraining's validation by epoch.
         metrics: metrics.json.
         tasks: By name.
@@ -73,7 +73,7 @@ def write_figures(
         "label_efficiency": (efficiency["task"].nunique(), 3.0, lambda figure: _draw_efficiency(figure, efficiency)),
         "roc": (roc["task"].nunique(), 2.3, lambda figure: _draw_roc(figure, roc)),
         "gains": (2, 3.6, lambda figure: _draw_gains(figure, metrics, list(tasks))),
-        "risk": (1, 4.2, lambda figure: _draw_risk(figure, tables["risk_auc"])),
+        "risk": (2, 3.4, lambda figure: _draw_risk(figure, tables["risk_auc"], tables["risk_calibration"])),
     }
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
@@ -175,14 +175,19 @@ def _draw_gains(figure: Figure, metrics: dict[str, Any], tasks: Sequence[str]) -
     axes.set(title="AUC gained by pretraining (paired, 95 %)", xlabel="pretrained minus initial encoder")
 
 
-def _draw_risk(figure: Figure, table: pd.DataFrame) -> None:
-    """n-year AUC of the risk models."""
-    (axes,) = _panels(figure, 1)
-    for method, rows in table.dropna().groupby("method"):
-        name, colour = RISK_CURVES[str(method)]
-        axes.plot(rows["year"], rows["auc"], color=colour, marker="o", markersize=4, label=name)
-        axes.fill_between(rows["year"], rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0)
-    axes.axhline(0.5, color="#cbd5e1", linewidth=1)
-    axes.set(title="Risk: AUC by horizon", xlabel="years", ylabel="AUC")
-    axes.set_xticks(sorted(table["year"].unique()))
-    _legend_below(figure, 1)
+def _draw_risk(figure: Figure, auc: pd.DataFrame, calibration: pd.DataFrame) -> None:
+    """n-year AUC of the risk models, and observed over predicted risk at the last horizon."""
+    by_year, reliability = _panels(figure, 2)
+    by_year.axhline(0.5, color="#cbd5e1", linewidth=1)
+    reliability.axline((0, 0), slope=1, color="#cbd5e1", linewidth=1)
+    for method, (name, colour) in RISK_CURVES.items():
+        rows = auc[auc["method"] == method].dropna()
+        by_year.plot(rows["year"], rows["auc"], color=colour, marker="o", markersize=4, label=name)
+        by_year.fill_between(rows["year"], rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0)
+        groups = calibration[calibration["method"] == method].dropna()
+        reliability.plot(groups["predicted"], groups["observed"], color=colour, marker="o", markersize=4, label=name)
+    years = sorted(auc["year"].unique())
+    by_year.set(title="Risk: AUC by horizon", xlabel="years", ylabel="AUC", xticks=years)
+    reliability.set(title=f"Risk within {years[-1]} years", xlabel="predicted, mean of a group of exams")
+    reliability.set(ylabel="observed (Kaplan-Meier)", xlim=(0, None), ylim=(0, None))
+    _legend_below(figure, 2)

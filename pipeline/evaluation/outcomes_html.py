@@ -8,7 +8,8 @@ from pipeline.evaluation.html_parts import DASH, Row, gain, number, plain_heads,
 from pipeline.evaluation.published import data_set, metric, published_table
 from pipeline.sections import Risk
 
-RISK_NAMES = {"exam": "with aggregator, per exam", "view": "without, mean over views"}
+RISK_NAMES = {"exam": "with aggregator, per exam", "view": "without aggregator, mean over views"}
+RISK_ENCODERS = {"frozen": "frozen encoder", "finetuned": "fine-tuned encoder"}
 RISK_COLUMNS = ("c_index", "uno_c", "auc_2y", "auc_5y")
 DIRECTIONS = {"image_to_text": "image → report", "text_to_image": "report → image", "cc_to_mlo": "CC → MLO"}
 
@@ -17,7 +18,7 @@ def risk_table(metrics: dict[str, Any], risk: Risk, encoder: str) -> str:
     """Our risk models above the published ones."""
     rows = [Row(["This run: 95 % interval over patients"], "group")]
     for method, measured in metrics["risk"].items():
-        name = f"{METHOD_NAMES[metrics['method']]}, {RISK_NAMES[method]}"
+        name = f"{METHOD_NAMES[metrics['method']]}, {risk_name(method, measured)}"
         cells = [_with_counts(measured.get(column)) for column in RISK_COLUMNS]
         rows.append(Row([escape(name), escape(encoder), "exam", *cells], "ours"))
     rows.append(Row(["Published, for reference only: MV-MLM, table 4, on a private set of 2,245 exams"], "group"))
@@ -34,6 +35,12 @@ def risk_table(metrics: dict[str, Any], risk: Risk, encoder: str) -> str:
     )
     heads = plain_heads("Model", "Encoder", "Unit", "c-index", "Uno's c", "2-year AUC", "5-year AUC")
     return table(heads, rows, caption, words=3)
+
+
+def risk_name(method: str, measured: dict[str, Any]) -> str:
+    """What a risk model is, of its metrics: what makes a unit, prior exams, encoder."""
+    priors = "with prior exams where there are any" if measured["prior_exams"] else "without prior exams"
+    return f"{RISK_NAMES[method]}, {priors}, {RISK_ENCODERS[measured['encoder']]}"
 
 
 def retrieval_table(metrics: dict[str, Any]) -> str:

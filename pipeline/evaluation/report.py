@@ -19,6 +19,7 @@ from pipeline.evaluation.html_parts import folded, paragraph, picture, section
 from pipeline.evaluation.inputs import EvaluationInputs
 from pipeline.evaluation.operating_html import operating_tables
 from pipeline.evaluation.plot_tables import label_efficiency_table, risk_auc_table, roc_table, write_plot_tables
+from pipeline.evaluation.risk_scores import risk_calibration_table
 from pipeline.evaluation.samples import Sample, png_uri, sample_breasts
 from pipeline.evaluation.score import score
 from pipeline.evaluation.subgroups_html import subgroup_blocks
@@ -65,11 +66,14 @@ def evaluate(inputs: EvaluationInputs, run: Run, metrics_file: Path, report: Pat
     metrics, units = score(inputs, run)
     metrics_file.parent.mkdir(parents=True, exist_ok=True)
     metrics_file.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    risk = run.risk
+    scored = inputs.read_predictions(), inputs.read_labels(risk.cohort)
     tables = {
         "training": inputs.read_history(),
         "roc": roc_table(units),
         "label_efficiency": label_efficiency_table(metrics, run.tasks),
-        "risk_auc": risk_auc_table(metrics, run.risk.horizon_years),
+        "risk_auc": risk_auc_table(metrics, risk.horizon_years),
+        "risk_calibration": risk_calibration_table(*scored, risk),
     }
     write_plot_tables(tables, plots)
     figures = write_figures(tables, inputs.read_validation(), metrics, run.tasks, report)
@@ -125,7 +129,7 @@ def _result_blocks(
         "ordinal": [classes.ordinal_table(metrics, run.tasks)],
         "risk": [
             outcomes.risk_table(metrics, run.risk, encoder),
-            picture(figures["risk"], "AUC of the risk models by horizon in years"),
+            picture(figures["risk"], "AUC of the risk models by horizon in years; predicted and observed risk"),
         ],
         "retrieval": [
             outcomes.retrieval_table(metrics),

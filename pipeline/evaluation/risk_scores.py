@@ -6,16 +6,23 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from pipeline.evaluation.rounding import interval_metrics, rounded
+from pipeline.evaluation.rounding import DECIMALS, interval_metrics, rounded
 from pipeline.metrics.bootstrap import Interval, auc_interval
 from pipeline.metrics.calibration import brier, expected_calibration_error
 from pipeline.metrics.censoring import Censoring, censoring_distribution, dynamic_auc_interval, uno_interval
-from pipeline.metrics.survival import concordance_interval, horizon_labels, observed_to_expected, observed_years
+from pipeline.metrics.survival import (
+    concordance_interval,
+    horizon_labels,
+    observed_to_expected,
+    observed_years,
+    risk_reliability,
+)
 from pipeline.sections import Risk
 
 # A cancer within 6 months of the exam counts as detected by it (Yala et al. 2021, eaba4373; shared method notes).
 SCREEN_DETECTED_YEARS = 0.5
 CALIBRATION_BINS = 10  # deciles of risk, as in Hosmer & Lemeshow 1980
+RELIABILITY_GROUPS = 5  # of the figure: about 40 of the demo's test exams each
 
 
 def score_risk(
@@ -24,7 +31,8 @@ def score_risk(
     """Metrics of every method; each but the calibration has value, low, high, n and events.
 
     c_index, auc_1y ... auc_<horizon>y, calibration_<horizon>y (brier, ece, n); and corrected for censoring: uno_c,
-    dynamic_auc_1y ... dynamic_auc_<horizon>y, observed_to_expected.
+    dynamic_auc_1y ... dynamic_auc_<horizon>y, observed_to_expected. encoder (frozen or finetuned) and prior_exams (the
+    model saw them) say which model it was.
 
     Args:
         predictions: Rows of tables.PREDICTIONS; those of task `risk` on the test split are read.
@@ -38,18 +46,42 @@ def score_risk(
     Raises:
         ValueError: an exam was scored that is not in the sealed test split, or no development exam has follow-up.
     """
-    exams = followed_exams(labels, risk.exclude_screen_detected)
     development = followed_exams(images[images["split"] != "test"], risk.exclude_screen_detected)
     censoring = censoring_distribution(*_observed(development))
+    found = {}
+    for method, own in _scored_exams(predictions, labels, risk).items():
+        model = {"encoder": risk.encoder, "prior_exams": risk.prior_exams and method == "exam"}
+        plain = _method_metrics(own, risk, resamples, seed)
+        found[method] = model | plain | _censored_metrics(own, censoring, risk.horizon_years, resamples, seed)
+    return found
+
+
+def risk_calibration_table(predictions: pd.DataFrame, labels: pd.DataFrame, risk: Risk) -> pd.DataFrame:
+    """method, group, predicted, observed, n: `risk_reliability` at the last horizon in RELIABILITY_GROUPS.
+
+    No rows of a method with fewer exams than groups. Args: as `score_risk`.
+    """
+    parts = []
+    for method, own in _scored_exams(predictions, labels, risk).items():
+        if len(own) >= RELIABILITY_GROUPS:
+            last = own[risk.horizon_years].to_numpy().astype(np.float64)
+            found = risk_reliability(*_observed(own), last, risk.horizon_years, RELIABILITY_GROUPS)
+            values = {"predicted": found.predicted, "observed": found.observed, "n": found.sizes}
+            parts.append(pd.DataFrame({"method": method, "group": range(1, RELIABILITY_GROUPS + 1), **values}))
+    empty = pd.DataFrame(columns=["method", "group", "predicted", "observed", "n"])
+    return pd.concat(parts, ignore_index=True).round(DECIMALS) if parts else empty
+
+
+def _scored_exams(predictions: pd.DataFrame, labels: pd.DataFrame, risk: Risk) -> dict[str, pd.DataFrame]:
+    """By method, rows of `followed_exams` with the risk within each year of the horizon, the mean over seeds."""
     rows = predictions[(predictions["task"] == "risk") & (predictions["split"] == "test")]
     if strangers := sorted(set(rows["exam_id"]) - set(labels["exam_id"])):
         raise ValueError(f"risk: scored exam {strangers[0]}, which is not in the sealed test split")
+    exams = followed_exams(labels, risk.exclude_screen_detected)
     found = {}
     for method, group in rows.groupby("method", sort=True):
         by_seed = group.groupby(["exam_id", "horizon_years"])["score"].mean().unstack("horizon_years")
-        own = exams.join(by_seed, how="inner").sort_index()
-        plain = _method_metrics(own, risk, resamples, seed)
-        found[str(method)] = plain | _censored_metrics(own, censoring, risk.horizon_years, resamples, seed)
+        found[str(method)] = exams.join(by_seed, how="inner").sort_index()
     return found
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.errors import InputError, run_stage
 from pipeline.evaluation.classification_html import METHOD_NAMES, PAPER_TABLES, PaperTable, setting_title
 from pipeline.evaluation.html_parts import DASH, Row, plain_heads, section, statistic, table
-from pipeline.evaluation.outcomes_html import DIRECTIONS, RISK_COLUMNS, RISK_NAMES, published_retrieval_table
+from pipeline.evaluation.outcomes_html import DIRECTIONS, RISK_COLUMNS, published_retrieval_table, risk_name
 from pipeline.evaluation.published import metric, published_table, task_setting
 from pipeline.params import read_params
 from pipeline.sections import Task
@@ -112,7 +112,7 @@ def _risk(runs: Runs) -> str:
     for method, metrics in runs.items():
         for kind, measured in metrics["risk"].items():
             cells = [statistic(measured.get(column), "value") for column in RISK_COLUMNS]
-            name = f"{METHOD_NAMES[method]}, {RISK_NAMES[kind]}"
+            name = f"{METHOD_NAMES[method]}, {risk_name(kind, measured)}"
             rows.append(Row([escape(name), escape(metrics["encoder"]), *cells], "ours"))
     rows.append(Row([THEIRS.format(4, "a private set of 2,245 exams")], "group"))
     for (model, network), printed in published_table(4, metric).items():

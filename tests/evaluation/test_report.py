@@ -123,7 +123,7 @@ def test_samples_come_from_the_training_split_with_their_reports(evaluated) -> N
 
 def test_plots_hold_what_the_metrics_say(evaluated) -> None:
     plots = {file.stem: pd.read_csv(file) for file in (evaluated.root / "plots").iterdir()}
-    assert set(plots) == {"training", "roc", "label_efficiency", "risk_auc"}
+    assert set(plots) == {"training", "roc", "label_efficiency", "risk_auc", "risk_calibration"}
     binary = [name for name, task in evaluated.run.tasks.items() if task.kind == "binary"]
     assert list(plots["roc"]["task"].unique()) == binary
     assert plots["roc"].groupby(["task", "curve"])["sensitivity"].apply(lambda s: s.is_monotonic_increasing).all()
@@ -131,6 +131,9 @@ def test_plots_hold_what_the_metrics_say(evaluated) -> None:
     entry = evaluated.metrics["mass_vindr"]["test"]["lp_50"]["initial"]
     assert rows.loc[("mass_vindr", "lp initial", 50)].to_dict() == {k: entry[k] for k in ("auc", "low", "high")}
     assert plots["risk_auc"].query("method == 'exam'")["year"].tolist() == [1, 2, 3, 4, 5]
+    assert plots["risk_calibration"].groupby("method")["n"].agg(list).to_dict() == dict.fromkeys(
+        ("exam", "view"), [12] * 5
+    )
 
 
 def test_two_evaluations_write_the_same_bytes(evaluated, tmp_path) -> None:

@@ -16,11 +16,12 @@ from sksurv.metrics import concordance_index_ipcw, cumulative_dynamic_auc
 from sksurv.util import Surv
 
 from pipeline.evaluation.outcomes_html import risk_table
-from pipeline.evaluation.risk_scores import score_risk
+from pipeline.evaluation.risk_scores import risk_calibration_table, score_risk
 from pipeline.sections import Risk, Run
 
 YEARS = range(1, 6)
 METRICS = [
+    "encoder", "prior_exams",
     "c_index", *(f"auc_{n}y" for n in YEARS), "calibration_5y",
     "uno_c", *(f"dynamic_auc_{n}y" for n in YEARS), "observed_to_expected",
 ]  # fmt: skip
@@ -156,7 +157,7 @@ def test_development_exams_without_follow_up_are_refused(images, settings) -> No
 def test_the_table_has_uno_beside_harrell_and_words_for_the_others(scored, settings) -> None:
     page = unescape(risk_table({"risk": scored, "method": "clip"}, settings, "network"))
     rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr.*?</tr>", page)]
-    heads, ours = rows[0], next(row for row in rows if row[0].endswith("per exam"))
+    heads, ours = rows[0], next(row for row in rows if "per exam" in row[0])
     assert heads[3:] == ["c-index", "Uno's c", "2-year AUC", "5-year AUC"]
     assert {len(row) for row in rows if len(row) > 1} == {len(heads)}
     exam = scored["exam"]
@@ -167,6 +168,45 @@ def test_the_table_has_uno_beside_harrell_and_words_for_the_others(scored, setti
     assert f"at 1 to 5 years: exam {by_year}." in page
     ratio = exam["observed_to_expected"]
     assert f"validation exams: exam {ratio['value']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})." in page
+
+
+@pytest.mark.parametrize("encoder", ["frozen", "finetuned"])
+@pytest.mark.parametrize("prior_exams", [True, False])
+def test_metrics_and_table_say_which_model_it_was(images, settings, encoder, prior_exams) -> None:
+    settings = settings.model_copy(update={"encoder": encoder, "prior_exams": prior_exams})
+    predictions = pd.concat([drawn_risks(images), drawn_risks(images).assign(method="view")])
+    found = score_risk(predictions, sealed(images), without_test_labels(images), settings, 100, 0)
+    assert [(found[m]["encoder"], found[m]["prior_exams"]) for m in ("exam", "view")] == [
+        (encoder, prior_exams),
+        (encoder, False),  # a view has no exam before it
+    ]
+    page = unescape(risk_table({"risk": found, "method": "clip"}, settings, "network"))
+    priors = "with prior exams where there are any" if prior_exams else "without prior exams"
+    of_encoder = {"frozen": "frozen encoder", "finetuned": "fine-tuned encoder"}[encoder]
+    assert f"with aggregator, per exam, {priors}, {of_encoder}<" in page
+    assert f"without aggregator, mean over views, without prior exams, {of_encoder}<" in page
+
+
+def test_fifths_of_the_exams_by_predicted_risk_with_their_kaplan_meier(images, settings) -> None:
+    predictions = drawn_risks(images)
+    found = risk_calibration_table(predictions, sealed(images), settings)
+    last = predictions[predictions["horizon_years"] == 5].set_index("exam_id")["score"].astype(np.float64).sort_values()
+    exams = sealed(images).drop_duplicates("exam_id").set_index("exam_id").loc[last.index]
+    events = exams["years_to_cancer"].notna().to_numpy()
+    assert found["method"].tolist() == ["exam"] * 5
+    assert found["group"].tolist() == [1, 2, 3, 4, 5]
+    for row in found.itertuples():
+        own = slice(32 * row.Index, 32 * (row.Index + 1))
+        curve = KaplanMeierFitter().fit(exams["years_followed"].iloc[own], events[own])
+        assert row.n == 32
+        assert row.predicted == pytest.approx(last.iloc[own].mean(), abs=0.51e-4)
+        assert row.observed == pytest.approx(1 - curve.predict(5), abs=0.51e-4)
+
+
+def test_fewer_exams_than_groups_have_no_calibration(images, settings) -> None:
+    predictions = drawn_risks(images)
+    few = predictions[predictions["exam_id"] < "test-e004"]
+    assert risk_calibration_table(few, sealed(images), settings).empty
 
 
 def test_the_table_shows_a_dash_where_too_few_cancers_support_a_number(images, settings) -> None:
