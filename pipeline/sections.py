@@ -113,7 +113,7 @@ class ZeroShot(Section):
 
 
 class Risk(Section):
-    """Additive-hazard risk of one cohort's exams (method notes, Risk)."""
+    """Additive-hazard risk of one cohort's exams (method notes, Risk); learning_rate is that of a frozen encoder."""
 
     cohort: Name
     encoder: Literal["frozen", "finetuned"]
@@ -408,7 +408,10 @@ class Augment(Section):
 
 
 class Downstream(Section):
-    """Epochs and batches of fine-tuning and embedding, by encoder."""
+    """Epochs and batches of fine-tuning and embedding, by encoder.
+
+    Risk with a fine-tuned encoder takes finetune_learning_rate, and passes at most finetune_batch images at once.
+    """
 
     finetune_epochs: dict[str, PositiveInt]
     finetune_learning_rate: PositiveFloat

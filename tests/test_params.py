@@ -42,6 +42,8 @@ DEMO = "conf/profile/demo.yaml"
         ("params.yaml", "tasks.mass_vindr.lable", "mass", ["tasks.mass_vindr.lable", "unknown key", "label"]),
         ("params.yaml", "zero_shot.tasks", ["mass"], ["zero_shot.tasks", "mass", "mass_vindr"]),
         ("params.yaml", "finetune.tasks", ["mass"], ["finetune.tasks", "mass", "mass_vindr"]),
+        ("params.yaml", "risk.encoder", "tuned", ["risk.encoder", "'tuned'", "frozen", "finetuned"]),
+        ("params.yaml", "risk.prior_exams", 3, ["risk.prior_exams", "3", "boolean"]),
         ("params.yaml", "fuse.cohort", "vindr", ["fuse.cohort", "vindr", "report_cohorts"]),
         ("params.yaml", "evaluate.calibration", "beta", ["evaluate.calibration", "'beta'", "'platt' or 'isotonic'"]),
         (DEMO, "pack.shards", "many", ["demo.yaml", "pack.shards", "'many'", "integer"]),

@@ -44,7 +44,7 @@ class Tuning(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """Images of shards, and their rows of index_shards by image_id; the number of its row seeds a deformation."""
+    """Images of shards, and their rows of index_shards by image_id with number, which seeds an image's deformation."""
 
     images: ShardImages
     rows: pd.DataFrame
@@ -114,7 +114,7 @@ def tuned_risks(
 
     Args:
         model: Trained in place.
-        splits: Units with features as embedded: they give the scale, and are computed anew.
+        splits: Units with features as embedded: these give the scale, and are computed anew.
         exams: Rows of followed_exams, with those of the training and validation units.
         settings: Horizon and epochs.
         seed: Of order and deformations.
@@ -130,7 +130,7 @@ def tuned_risks(
     frozen = splits.train.slots.images[splits.train.slots.present]
     tuned = TunedRisk(pretrained.image.encoder, model, frozen, most).to(device)
     tuned.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an overload torch does not type
-    rows = index_shards(tuning.shards, SPLITS).set_index("image_id")
+    rows = index_shards(tuning.shards, SPLITS).reset_index(names="number").set_index("image_id")
     pictures = Pictures(ShardImages(tuning.shards, kept_row_groups(world=1)), rows)
     _train(tuned, splits, pictures, exams, settings, seed, tuning)
     return Risks(*(_tuned_exam_risks(tuned, units, pictures, tuning.compute) for units in splits[1:]))
@@ -189,8 +189,7 @@ def _images_of(
 ) -> tuple[Int64[Tensor, " image"], Int64[Tensor, " slot"]]:
     """Numbers of the images of these units, each once, and which of them every slot with an image holds, in order."""
     held = units.image_ids[chosen.numpy()][units.slots.present[chosen].numpy()]
-    numbers = pictures.rows.index.get_indexer(held)
-    numbers, place = np.unique(numbers, return_inverse=True)
+    numbers, place = np.unique(pictures.rows["number"].loc[held].to_numpy(np.int64), return_inverse=True)
     return torch.from_numpy(numbers), torch.from_numpy(place)
 
 

@@ -12,37 +12,23 @@ import torch
 from pipeline.downstream.feature_table import read_features
 from pipeline.downstream.follow_up import SCREEN_DETECTED_YEARS
 from pipeline.downstream.risk import risk
-from pipeline.downstream.risk_finetune import Tuning
 from pipeline.downstream.units import padded_units, standardised
 from pipeline.metrics import survival
-from pipeline.params import read_params
 from pipeline.sections import Risk
 from pipeline.tables import COHORT, PREDICTIONS, read_table, write_table
+from tests.downstream.risk_section import FROZEN, UNUSED
 
 WriteArchive = Callable[..., pd.DataFrame]
-PROFILE = read_params(Path(__file__).resolve().parents[2]).profile
-NOTHING = Path("nowhere")  # a frozen encoder needs neither images nor the encoder itself
-UNUSED = Tuning(NOTHING, NOTHING, PROFILE.downstream, PROFILE.augment, PROFILE.compute)
-SETTINGS = Risk(
-    cohort="small",
-    encoder="frozen",
-    prior_exams=True,
-    horizon_years=5,
-    epochs=4,
-    learning_rate=3e-3,
-    exclude_screen_detected=False,
-    mirai_compat=False,
-)
 
 
-def run(folder: Path, name: str = "out", settings: Risk = SETTINGS) -> pd.DataFrame:
+def run(folder: Path, name: str = "out", settings: Risk = FROZEN) -> pd.DataFrame:
     risk(folder / "cohort", folder / "features", UNUSED, settings, 3, folder / name)
     return read_table(folder / name / "predictions.parquet", PREDICTIONS)
 
 
 def test_learns_by_exam_and_by_view(tmp_path: Path, write_archive: WriteArchive) -> None:
     truth = write_archive(tmp_path, patients=120).drop_duplicates("exam_id").set_index("exam_id")
-    rows = run(tmp_path, settings=SETTINGS.model_copy(update={"epochs": 8}))
+    rows = run(tmp_path, settings=FROZEN.model_copy(update={"epochs": 8}))
     test = truth[truth["split"] == "test"]
     assert len(rows) == 2 * 5 * len(test)
     assert rows[["image_id", "breast_id"]].isna().all(axis=None)
@@ -70,7 +56,7 @@ def test_the_epoch_is_chosen_by_lifelines(
 
     monkeypatch.setattr(survival, "concordance_index", spy)
     run(tmp_path)
-    assert sizes == [8] * (2 * SETTINGS.epochs)  # validation exams, each epoch of both models
+    assert sizes == [8] * (2 * FROZEN.epochs)  # validation exams, each epoch of both models
 
 
 def test_follow_up_of_the_test_split_is_never_read(tmp_path: Path, write_archive: WriteArchive) -> None:
@@ -93,7 +79,7 @@ def test_screen_detected_cancers_can_be_left_out(tmp_path: Path, write_archive: 
     images.loc[early, "years_to_cancer"] = SCREEN_DETECTED_YEARS - 0.1
     write_table(images, file, COHORT)
     assert early.any()
-    excluding = SETTINGS.model_copy(update={"exclude_screen_detected": True})
+    excluding = FROZEN.model_copy(update={"exclude_screen_detected": True})
     expected = run(tmp_path, "switched", excluding)
     images.loc[early, ["years_to_cancer", "years_followed"]] = None
     write_table(images, file, COHORT)

@@ -18,24 +18,13 @@ from pipeline.downstream.risk_finetune import TunedRisk, Tuning
 from pipeline.downstream.risk_models import ExamRisk
 from pipeline.downstream.units import Units
 from pipeline.models.two_tower import load_model
-from pipeline.params import read_params
 from pipeline.sections import Compute, Risk
 from pipeline.tables import COHORT, PREDICTIONS, read_table, write_table
+from tests.downstream.risk_section import FROZEN, PROFILE
 
 Write = Callable[..., pd.DataFrame]
-ROOT = Path(__file__).resolve().parents[2]
-PROFILE = read_params(ROOT).profile
 CPU = Compute(device="cpu", precision="fp32", workers=1, backend="local", processes=1)
-SETTINGS = Risk(
-    cohort="small",
-    encoder="finetuned",
-    prior_exams=True,
-    horizon_years=5,
-    epochs=1,
-    learning_rate=1e-12,
-    exclude_screen_detected=False,
-    mirai_compat=False,
-)
+SETTINGS = FROZEN.model_copy(update={"encoder": "finetuned", "epochs": 1, "learning_rate": 1e-12})
 
 
 @pytest.fixture

@@ -9,32 +9,17 @@ import pytest
 
 from pipeline.downstream.priors import PRIOR_EXAMS, with_priors
 from pipeline.downstream.risk import risk
-from pipeline.downstream.risk_finetune import Tuning
 from pipeline.metrics.survival import concordance
-from pipeline.params import read_params
-from pipeline.sections import Risk
 from pipeline.tables import COHORT, FEATURES, PREDICTIONS, read_table, write_table
+from tests.downstream.risk_section import FROZEN, UNUSED
 
 Write = Callable[..., pd.DataFrame]
-NOTHING = Path("nowhere")
-PROFILE = read_params(Path(__file__).resolve().parents[2]).profile
-UNUSED = Tuning(NOTHING, NOTHING, PROFILE.downstream, PROFILE.augment, PROFILE.compute)
-SETTINGS = Risk(
-    cohort="small",
-    encoder="frozen",
-    prior_exams=True,
-    horizon_years=5,
-    epochs=3,
-    learning_rate=3e-3,
-    exclude_screen_detected=False,
-    mirai_compat=False,
-)
 LABELS = ["mass", "calcification", "malignant", "density", "birads", "years_to_cancer", "years_followed"]
 
 
 def run(folder: Path, name: str, **update: object) -> pd.DataFrame:
     """Scores within five years by method and exam."""
-    risk(folder / "cohort", folder / "features", UNUSED, SETTINGS.model_copy(update=update), 3, folder / name)
+    risk(folder / "cohort", folder / "features", UNUSED, FROZEN.model_copy(update=update), 3, folder / name)
     rows = read_table(folder / name / "predictions.parquet", PREDICTIONS)
     return rows[rows["horizon_years"] == 5].set_index(["method", "exam_id"])["score"].unstack("method")
 
