@@ -15,6 +15,16 @@ LATERALITIES = ("L", "R")
 VIEWS = ("CC", "MLO")
 SPLITS = ("train", "validation", "test")
 DENSITIES = ("A", "B", "C", "D")
+# The categories of US records (OMB, Statistical Policy Directive No. 15, 1997), and two for whom none of them fits.
+RACES = (
+    "American Indian or Alaska Native",
+    "Asian",
+    "Black or African American",
+    "Native Hawaiian or Other Pacific Islander",
+    "White",
+    "Multiple",
+    "Other",
+)
 # Columns that are labels of some task; `filter` seals them for the test split.
 IMAGE_LABELS = ("mass", "calcification", "malignant", "density", "birads")
 EXAM_LABELS = ("years_to_cancer", "years_followed")
@@ -48,6 +58,8 @@ _LABELS = [
 # path: relative to the archive's root, encrypted where the archive's identifiers are keyed.
 # exclusion: why the dataset's own tables say the image is no ordinary view (a value of sections.Exclusion), or null.
 # extra: further annotations that reports may speak of, as a JSON object with sorted keys, or null.
+# race: of RACES, of the patient, as the dataset's own tables tell it. Beside the catalog only SEALED has it, so that
+# nothing that trains or writes reports can read it.
 # mass, calcification, malignant: seen in (or, where the dataset annotates breasts, of the breast in) this image.
 # years_to_cancer, years_followed: per exam, counted from the exam; null where the dataset has no follow-up.
 CATALOG = pa.schema(
@@ -57,6 +69,7 @@ CATALOG = pa.schema(
         ("size_bytes", pa.int64()),
         *_KNOWN_BEFORE_READING,
         *_LABELS,
+        ("race", pa.string()),
         ("source_split", pa.string()),
         ("exclusion", pa.string()),
         ("extra", pa.string()),
@@ -138,8 +151,8 @@ CROPS = pa.schema(
 # filter -> pack_*, embed, probe, ... One row per image kept. Labels of the test split are null here.
 COHORT = pa.schema([*_IDS, ("split", pa.string()), *_KNOWN_BEFORE_READING, *_LABELS])
 
-# filter -> evaluate, and no other stage. The same columns, test split only, labels present.
-SEALED = COHORT
+# filter -> evaluate, and no other stage. The same columns and race, test split only, labels present.
+SEALED = COHORT.append(pa.field("race", pa.string()))
 
 # filter -> write_reports_*. One row per breast: the annotation subset C, findings merged over views by union.
 # The file development.parquet holds the train and validation splits, test.parquet the test split.
