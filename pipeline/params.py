@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import InputError
-from pipeline.sections import ANNOTATION_KEYS, WITH_TEXT, Profile, Run, Section, Task
+from pipeline.sections import ANNOTATION_KEYS, ENCODERS, WITH_TEXT, Profile, Run, Section, Task
 
 PARAMS_FILE = Path("params.yaml")
 PROFILE_FOLDER = Path("conf/profile")
@@ -174,7 +174,8 @@ def _check_profile(params: Params) -> None:
     for key, table in tables.items():
         if "default" not in table:
             raise InputError(f"{file}: {key}: no row `default` for the encoders without a row of their own")
-    _check_pack(file, profile)
+    _check_preparation(file, "pack.preparation", profile.packing.preparation, profile)
+    _check_baselines(file, params)
     _check_method(file, params)
 
 
@@ -211,13 +212,27 @@ def _check_annotations(file: Path, params: Params) -> None:
             )
 
 
-def _check_pack(file: Path, profile: Profile) -> None:
+def _check_baselines(file: Path, params: Params) -> None:
+    """Every baseline that is named has an entry of its own name, and a preparation that can be packed."""
+    entries = params.profile.baselines
+    for name in params.run.baselines:
+        if name in (*ENCODERS, "gain"):
+            raise InputError(f"{PARAMS_FILE}: baselines: {name} has a meaning in metrics.json; take another name")
+        if name not in entries:
+            raise InputError(
+                f"{file}: baselines: no entry for {name}, which params.yaml's baselines names; allowed there:"
+                f" {', '.join(sorted(entries)) or 'none'}"
+            )
+        _check_preparation(file, f"baselines.{name}.preparation", entries[name].preparation, params.profile)
+
+
+def _check_preparation(file: Path, key: str, name: str, profile: Profile) -> None:
     """The preparation exists, and the stored crops are large enough for it."""
-    name, largest = profile.packing.preparation, profile.ingest.max_px
     if name not in profile.preparations:
         known = ", ".join(sorted(profile.preparations))
-        raise InputError(f"{file}: pack.preparation: {name} not in preparations; allowed: {known}")
-    if (longest := max(profile.pack.height_px, profile.pack.width_px)) > largest:
+        raise InputError(f"{file}: {key}: {name} not in preparations; allowed: {known}")
+    pack, largest = profile.pack_for(name), profile.ingest.max_px
+    if (longest := max(pack.height_px, pack.width_px)) > largest:
         raise InputError(
             f"{file}: preparations.{name}: {longest} px, but ingest.max_px stores crops of {largest} px at most; raise"
             " ingest.max_px or take a smaller preparation"

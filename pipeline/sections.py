@@ -15,6 +15,8 @@ ANNOTATION_KEYS = ("age_band", "views", "implant", "vendor", "density", "mass", 
 Method = Literal[
     "mv_clip_tr", "mv_clip", "clip_tr", "clip", "siglip", "mama", "supervised", "simclr", "swav", "dino", "byol", "none"
 ]
+# The encoders that a run makes itself; every other name of an encoder is a baseline's.
+ENCODERS = ("pretrained", "initial")
 WITH_TEXT = ("mv_clip_tr", "mv_clip", "clip_tr", "clip", "siglip", "mama")
 Adapter = Literal["table", "vindr", "rsna", "embed", "cbis_ddsm", "cmmd", "inbreast"]
 # What can be wrong with an archive (pipeline/cohorts/problems.py says what becomes of each record).
@@ -85,6 +87,20 @@ class Embed(Section):
     """Which encoders' frozen features are computed."""
 
     encoders: list[Literal["pretrained", "initial"]]
+
+
+class Baseline(Section):
+    """An encoder that is probed beside this run's and never pretrained here (docs/encoders.md).
+
+    Attributes:
+        encoder: A timm name.
+        weights: As a row of `encoder.weights`, or random.
+        preparation: What the encoder is fed: one of `preparations`.
+    """
+
+    encoder: str
+    weights: Annotated[str, Field(pattern=r"^(random|(package|timm|file):.+)$")]
+    preparation: Name
 
 
 class Probe(Section):
@@ -164,6 +180,7 @@ class Run(Section):
     reports: Reports
     pretrain: Pretrain
     embed: Embed
+    baselines: list[Name]
     probe: Probe
     finetune: Finetune
     zero_shot: ZeroShot
@@ -431,6 +448,7 @@ class Profile(Section):
     llm: Llm
     text: Text
     encoder: Encoder
+    baselines: dict[Name, Baseline]
     tr: Tr
     optimisation: Optimisation
     augment: Augment
@@ -439,5 +457,9 @@ class Profile(Section):
     @property
     def pack(self) -> Pack:
         """Section `pack` with the settings of the preparation it names."""
-        chosen = self.preparations[self.packing.preparation]
-        return Pack(**self.packing.model_dump(), **chosen.model_dump())
+        return self.pack_for(self.packing.preparation)
+
+    def pack_for(self, preparation: str) -> Pack:
+        """Section `pack` as it would be with this preparation."""
+        chosen = self.preparations[preparation]
+        return Pack(preparation=preparation, shards=self.packing.shards, **chosen.model_dump())

@@ -1,4 +1,4 @@
-"""What each stage script imports and reads, found by walking its syntax; `python tests/code_deps.py` rewrites dvc.yaml.
+"""What each stage script imports and reads, found by walking its syntax; `python -m tests.code_deps` rewrites dvc.yaml.
 
 Used by test_dvc_graph.py, which fails when dvc.yaml and the code disagree.
 """
@@ -6,13 +6,22 @@ Used by test_dvc_graph.py, which fails when dvc.yaml and the code disagree.
 import ast
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
 # Their values are declared key by key under `params`, or they do not shape a result.
 UNDECLARED = {"pipeline/params.py", "pipeline/sections.py", "pipeline/errors.py", "pipeline/scratch.py"}
+
+
+def script_of(body: Mapping[str, Any]) -> Path:
+    """The script that a stage's command runs."""
+    name = re.search(r"python -m stages\.(\w+) ", body["cmd"])
+    assert name, body["cmd"]
+    return ROOT / "stages" / f"{name[1]}.py"
 
 
 def code_deps(script: Path) -> list[str]:
@@ -108,11 +117,15 @@ def _loads(node: ast.AST, names: dict[str, str]) -> set[str]:
 
 
 def _keys(path: str) -> set[str]:
-    """Those that are made of two: `encoder`, the resolved name; `report_keys`; `profile.pack` with its preparation."""
+    """Those that are made of two: `encoder`, the resolved name; `report_keys`; a pack with its preparation."""
     if path == "encoder":
         return {"run.model.encoder", "profile.encoder.default"}
     if path == "report_keys":
         return {"run.pretrain.cohorts", "profile.annotations"}
+    if path.startswith("profile.baselines"):  # declared by the baseline's name, whole
+        return {"profile.baselines"}
+    if path == "profile.pack_for":
+        return {"profile.pack.shards", "profile.preparations"}
     if path == "profile.pack" or path.startswith("profile.pack."):
         named = "profile.pack" if path == "profile.pack" else "profile.pack.preparation"
         return {named, "profile.preparations"}
@@ -126,10 +139,10 @@ def write_code_deps() -> None:
     yaml.indent(mapping=2, sequence=4, offset=2)
     file = ROOT / "dvc.yaml"
     dag = yaml.load(file)
-    for name, stage in dag["stages"].items():
+    for stage in dag["stages"].values():
         body = stage.get("do", stage)
         kept = [dep for dep in body.get("deps", []) if not re.match(r"(stages|pipeline)/", dep)]
-        body["deps"] = kept + code_deps(ROOT / "stages" / f"{name}.py")
+        body["deps"] = kept + code_deps(script_of(body))
     with file.open("w") as stream:
         yaml.dump(dag, stream)
 

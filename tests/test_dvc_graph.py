@@ -1,14 +1,19 @@
 """dvc.yaml declares exactly what the code reads and writes, and no stage sees test labels before `evaluate`."""
 
+import itertools
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from tests.code_deps import ROOT, code_deps, keys_read, outermost
+from pipeline.sections import ENCODERS
+from tests.code_deps import ROOT, code_deps, keys_read, outermost, script_of
+from tests.yaml_file import set_value
 
 DAG: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 STAGES = sorted(DAG)
@@ -28,15 +33,18 @@ def outs(stage: str) -> list[str]:
     return [path for kind in ("outs", "metrics", "plots") for path in names(body(stage).get(kind, []))]
 
 
-def plain(path: str) -> str:
-    """A templated path with every template as `*`."""
-    return re.sub(r"\$\{[^}]*\}", "*", path)
+def plain(path: str) -> list[str]:
+    """A templated path for each of the run's encoders, every other template as `*`."""
+    named = [path.replace("${item.encoder}", encoder) for encoder in ENCODERS]
+    return [re.sub(r"\$\{[^}]*\}", "*", each) for each in named]
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether two paths are equal or one lies below the other; `*` stands for one cohort, task or encoder."""
-    pairs = zip(one.split("/"), other.split("/"), strict=False)
-    return all(a == b or "*" in (a, b) for a, b in pairs)
+    """Whether two paths are equal or one lies below the other; a template stands for one cohort, task or baseline."""
+    return any(
+        all(a == b or "*" in (a, b) for a, b in zip(first.split("/"), second.split("/"), strict=False))
+        for first, second in itertools.product(plain(one), plain(other))
+    )
 
 
 def paths_in_command(stage: str) -> list[str]:
@@ -62,15 +70,14 @@ def declared_keys(stage: str) -> tuple[set[str], set[str]]:
 
 
 def test_every_script_is_a_stage_and_every_stage_has_its_script() -> None:
-    assert {p.stem for p in (ROOT / "stages").glob("[a-z]*.py")} == set(STAGES)
-    for stage in STAGES:
-        assert f"python -m stages.{stage} " in body(stage)["cmd"]
+    assert set((ROOT / "stages").glob("[a-z]*.py")) == {script_of(body(stage)) for stage in STAGES}
+    assert {stage for stage in STAGES if script_of(body(stage)).stem != stage} == {"embed_baseline"}
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_code_deps_are_the_imports(stage: str) -> None:
     declared = [dep for dep in body(stage)["deps"] if re.match(r"(stages|pipeline)/", dep)]
-    assert declared == code_deps(ROOT / "stages" / f"{stage}.py"), "run: python -m tests.code_deps"
+    assert declared == code_deps(script_of(body(stage))), "run: python -m tests.code_deps"
 
 
 # Grows while a stage runs, for people to follow; holds times, so it is no out, and no stage reads it.
@@ -87,7 +94,7 @@ def test_paths_in_the_command_are_the_deps_and_outs(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_params_are_the_keys_that_the_script_reads(stage: str) -> None:
-    assert keys_read(ROOT / "stages" / f"{stage}.py") == declared_keys(stage)
+    assert keys_read(script_of(body(stage))) == declared_keys(stage)
 
 
 PATH_LITERAL = re.compile(r"""(?<!["'])["'](data|models|results|conf)/""")
@@ -129,11 +136,13 @@ def test_nothing_of_evaluation_reaches_pretraining() -> None:
         for dep in body(stage).get("deps", []):
             assert "evaluate" not in dep, f"{stage} depends on {dep}"
             queue.extend(
-                other
-                for other in STAGES
-                if other not in upstream and any(overlap(plain(dep), plain(o)) for o in outs(other))
+                other for other in STAGES if other not in upstream and any(overlap(dep, out) for out in outs(other))
             )
-    assert upstream & {"pack_evaluate", "write_reports_evaluate", "embed", "probe", "evaluate"} == set()
+    assert (
+        upstream
+        & {"baselines", "pack_baseline", "pack_evaluate", "write_reports_evaluate", "embed", "probe", "evaluate"}
+        == set()
+    )
     assert {"acquire", "ingest", "filter", "pack_pretrain", "write_reports_pretrain"} <= upstream
 
 
@@ -149,8 +158,7 @@ def reruns(key: str) -> set[str]:
     while queue:
         stage = queue.pop()
         done.add(stage)
-        made = [plain(out) for out in outs(stage)]
-        below = (s for s in STAGES if any(overlap(plain(d), m) for d in body(s).get("deps", []) for m in made))
+        below = (s for s in STAGES if any(overlap(d, out) for d in body(s).get("deps", []) for out in outs(stage)))
         queue.extend(s for s in below if s not in done)
     return done
 
@@ -161,13 +169,33 @@ AFTER_PRETRAINING = {"embed", "probe", "finetune", "zero_shot", "retrieve", "for
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        ("probe.c_grid", {"probe", "evaluate"}),
+        ("probe.c_grid", {"probe", "probe_baseline", "evaluate"}),
         ("finetune.learning_rate", {"finetune", "forgetting", "evaluate"}),
         ("risk.epochs", {"risk", "evaluate"}),
         ("pretrain.method", {"pretrain"} | AFTER_PRETRAINING),
         ("model.encoder", {"initial", "pretrain"} | AFTER_PRETRAINING),
         ("model.weights", {"initial", "pretrain"} | AFTER_PRETRAINING),
+        ("baselines", {"baselines", "embed_baseline", "probe_baseline", "evaluate"}),
     ],
 )
 def test_a_change_of_one_key_reruns_only_what_depends_on_it(key: str, expected: set[str]) -> None:
     assert reruns(key) == expected
+
+
+@pytest.mark.parametrize("baselines", [[], ["mirai_resnet18"], ["mirai_resnet18", "openai_clip"]])
+def test_dvc_knows_a_cell_per_baseline_and_none_without(tmp_path: Path, baselines: list[str]) -> None:
+    for name in ("dvc.yaml", "params.yaml", "conf/profile/demo.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    set_value(tmp_path / "params.yaml", "baselines", baselines)
+    dvc = [sys.executable, "-m", "dvc"]
+    subprocess.run([*dvc, "init", "--quiet", "--no-scm"], cwd=tmp_path, check=True)
+    listed = subprocess.run(
+        [*dvc, "stage", "list", "--name-only"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    cells = {f"{stage}@{cohort}-{name}" for stage in ("pack_baseline", "embed_baseline")
+             for cohort in ("screening", "vindr", "rsna") for name in baselines}  # fmt: skip
+    cells |= {f"probe_baseline@{name}" for name in baselines}
+    found = listed.stdout.split()
+    assert {name for name in found if "_baseline@" in name} == cells
+    assert {"baselines", "evaluate", "embed@vindr-pretrained"} <= set(found)

@@ -59,6 +59,16 @@ DEMO = "conf/profile/demo.yaml"
         (DEMO, "preparations.mama.mirror", "left", ["preparations.mama.mirror", "'left'", "chest_wall_left"]),
         (DEMO, "preparations.mama.grey", None, ["preparations.mama.grey", "missing"]),
         (DEMO, "preparations.mv_mlm.height_px", 700, ["preparations.mv_mlm", "700 px", "ingest.max_px", "640"]),
+        ("params.yaml", "baselines", ["mirai"], ["demo.yaml: baselines", "no entry for mirai", "mirai_resnet18"]),
+        ("params.yaml", "baselines", ["initial"], ["params.yaml: baselines", "initial", "take another name"]),
+        (DEMO, "baselines.mirai_resnet18.weights", "hub:x", ["baselines.mirai_resnet18.weights", "'hub:x'", "random|"]),
+        (
+            DEMO,
+            "baselines.mirai_resnet18.preparation",
+            "mirage",
+            ["demo.yaml: baselines.mirai_resnet18.preparation", "mirage", "mammo_clip, mirai"],
+        ),
+        (DEMO, "preparations.mirai.height_px", 700, ["preparations.mirai", "700 px", "ingest.max_px", "640"]),
         (DEMO, "compute.precision", "bf16", ["compute.precision", "bf16", "CPU", "fp32"]),
         (DEMO, "archives.vindr", None, ["archives", "vindr"]),
         (DEMO, "archives.vindr.root", "somewhere", ["archives.vindr", "either root", "patients"]),
@@ -137,7 +147,7 @@ def test_encoder_auto_is_the_profiles_default(project: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["demo", "paper"])
-@pytest.mark.parametrize("preparation", ["mv_mlm", "mammo_clip", "mama", "mirai"])
+@pytest.mark.parametrize("preparation", ["mv_mlm", "mammo_clip", "mama", "mirai", "openai_clip"])
 def test_every_profile_can_pack_every_preparation(project: Path, name: str, preparation: str) -> None:
     set_value(project / "params.yaml", "profile", name)
     set_value(project / f"conf/profile/{name}.yaml", "pack.preparation", preparation)
@@ -151,6 +161,17 @@ def test_every_profile_can_pack_every_preparation(project: Path, name: str, prep
     assert (profile.pack.mirror == "none") == (preparation != "mirai")
 
 
+@pytest.mark.parametrize("name", ["demo", "paper"])
+def test_every_profile_has_the_baselines_of_the_papers_tables_or_none(project: Path, name: str) -> None:
+    set_value(project / "params.yaml", "profile", name)
+    wanted = ["mirai_resnet18", "imagenet_resnet50", "openai_clip", "mammo_clip"]
+    for baselines in (wanted, []):
+        set_value(project / "params.yaml", "baselines", baselines)
+        params = read_params(project)
+        assert params.run.baselines == baselines
+    assert set(params.profile.baselines) == set(wanted)
+
+
 def test_paper_profile_holds_the_papers_numbers(project: Path) -> None:
     set_value(project / "params.yaml", "profile", "paper")
     profile = read_params(project).profile
@@ -161,7 +182,10 @@ def test_paper_profile_holds_the_papers_numbers(project: Path) -> None:
     mama = o.for_method("mama")
     assert (mama.learning_rate, mama.weight_decay, mama.learnable_temperature) == (4e-5, 0.1, True)
     sizes = {name: (frame.height_px, frame.width_px) for name, frame in profile.preparations.items()}
-    assert sizes == {"mv_mlm": (1520, 912), "mammo_clip": (1520, 912), "mama": (518, 518), "mirai": (2048, 1664)}
+    assert sizes == {
+        "mv_mlm": (1520, 912), "mammo_clip": (1520, 912), "mama": (518, 518), "mirai": (2048, 1664),
+        "openai_clip": (224, 224),
+    }  # fmt: skip
     assert (tr.tokens, tr.blocks, tr.heads, tr.mlp) == (256, 4, 8, 1024)
     assert {method: by_encoder(o.batch, "resnet34")[method] for method in ("clip", "mv_clip_tr")} == {
         "clip": 32,

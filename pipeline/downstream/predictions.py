@@ -20,9 +20,9 @@ TUNED = "ft_"
 class Origin(NamedTuple):
     """Where scores come from.
 
-    method: how they were made. encoder: pretrained, initial, or TUNED and a task. fraction: of the training patients
-    used. seed: of the repetition. split: validation, test or transfer. horizon_years: 0, or the years within which a
-    score is a risk.
+    method: how they were made. encoder: one of sections.ENCODERS, a baseline's name, or TUNED and a task. fraction: of
+    the training patients used. seed: of the repetition. split: validation, test or transfer. horizon_years: 0, or the
+    years within which a score is a risk.
     """
 
     task: str

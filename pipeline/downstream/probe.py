@@ -79,6 +79,24 @@ def probe(
     write_predictions(parts, out)
 
 
+def probe_baseline(
+    name: str, tasks: Mapping[str, Task], cohorts: Path, features: Path, settings: Probe, seed: int, out: Path
+) -> None:
+    """Writes out/<task>/predictions.parquet of every task, as `probe` does for this run's own encoders.
+
+    Args:
+        name: Of the baseline: its `encoder` in the predictions.
+        tasks: By name.
+        cohorts: Folder with a cohort table per cohort.
+        features: Folder with the baseline's features per cohort.
+        settings: As of `probe`; so is seed.
+        out: Folder to write to.
+    """
+    for task_name, task in tasks.items():
+        own, other = ({name: features / cohort} for cohort in (task.cohort, task.score_on))
+        probe(task_name, task, cohorts / task.cohort, own, other, settings, seed, out / task_name)
+
+
 def _images(graded: pd.DataFrame, own: pd.DataFrame, other: pd.DataFrame) -> ProbeImages:
     """Joins labels and features; only the development splits have labels here."""
     labelled = own.merge(graded[["image_id", "grade"]], on="image_id", validate="one_to_one")

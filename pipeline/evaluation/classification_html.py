@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
+from pipeline.evaluation.baselines_html import baseline_rows
 from pipeline.evaluation.html_parts import DASH, Row, gain, number, paragraph, plain_heads, statistic, table
 from pipeline.evaluation.published import published_table, task_setting
 from pipeline.sections import Task
@@ -41,18 +42,18 @@ PAPER_TABLES = (
 )
 
 
-def paper_tables(metrics: dict[str, Any], tasks: dict[str, Task], encoder: str) -> list[str]:
-    """Tables 1 to 3 with our rows first and the published ones as reference; those without a task are left out."""
+def paper_tables(metrics: dict[str, Any], tasks: dict[str, Task]) -> list[str]:
+    """Tables 1 to 3: this run, its baselines, the published rows as reference; those without a task are left out."""
     by_target: dict[tuple[str, str], str] = {(task.cohort, task.label): name for name, task in tasks.items()}
     found = []
     for paper in PAPER_TABLES:
         columns = [(name, by_target[(c, label)]) for name, c, label in paper.columns if (c, label) in by_target]
         if columns:
-            found.append(_paper_table(paper, columns, metrics, encoder))
+            found.append(_paper_table(paper, columns, metrics))
     return found
 
 
-def _paper_table(paper: PaperTable, columns: list[tuple[str, str]], metrics: dict[str, Any], encoder: str) -> str:
+def _paper_table(paper: PaperTable, columns: list[tuple[str, str]], metrics: dict[str, Any]) -> str:
     tests = {task: metrics[task].get("test", {}) for _, task in columns}
     percents = sorted(PUBLISHED_PERCENTS | {p for test in tests.values() for p in _percents(test)})
     settings = [f"lp_{percent}" for percent in percents] + ["ft_100"]
@@ -64,9 +65,7 @@ def _paper_table(paper: PaperTable, columns: list[tuple[str, str]], metrics: dic
         ],
         [("Model", 1), ("Encoder", 1), *((name, 1) for _ in columns for name in names)],
     ]
-    rows = list(
-        _own_rows([tests[task] for _, task in columns], percents, METHOD_NAMES[metrics["method"]], escape(encoder))
-    )
+    rows = list(_own_rows([tests[task] for _, task in columns], percents, metrics))
     rows.append(Row([f"Published, for reference only: MV-MLM, table {paper.number}, on {paper.source}"], "group"))
     for (model, network), cells in published_table(paper.number, task_setting).items():
         values = [cells.get(f"{name} {setting}", DASH) for name, _ in columns for setting in settings]
@@ -74,22 +73,23 @@ def _paper_table(paper: PaperTable, columns: list[tuple[str, str]], metrics: dic
     counts = "; ".join(f"<code>{escape(task)}</code>: {_counts(tests[task])}" for _, task in columns)
     caption = (
         f"<b>Like table {paper.number}.</b> Unit: image. Test split: {counts}. LP: frozen encoder, percentage of the"
-        " training patients, mean over seeds. FT: the whole encoder, all training patients."
+        " training patients, mean over seeds. FT: the whole encoder, all training patients. Baselines have LP alone."
     )
     return table(heads, rows, caption, words=2)
 
 
-def _own_rows(tests: Sequence[dict[str, Any]], percents: Sequence[int], method: str, encoder: str) -> Iterator[Row]:
-    """Initial encoder, pretrained encoder and their paired difference, for both probes."""
+def _own_rows(tests: Sequence[dict[str, Any]], percents: Sequence[int], metrics: dict[str, Any]) -> Iterator[Row]:
+    """Initial encoder, pretrained encoder and their paired difference, then the baselines, for both probes."""
+    encoder = escape(metrics["encoder"])
     for probe, name in (("lp", "L2 logistic regression, converged"), ("lp_paper", "the paper's optimiser and epochs")):
         yield Row([f"This run, AUC with 95 % interval over patients. LP: {name}"], "group")
         settings = [f"{probe}_{percent}" for percent in percents] + (["ft_100"] if probe == "lp" else [""])
         entries = [test.get(setting, {}) for test in tests for setting in settings]
-        initial = [statistic(entry.get("initial"), "auc") for entry in entries]
-        trained = [statistic(entry.get("pretrained"), "auc") for entry in entries]
+        initial, trained = ([statistic(e.get(name), "auc") for e in entries] for name in ("initial", "pretrained"))
         yield Row(["Before pretraining", encoder, *initial], "base")
-        yield Row([method, encoder, *trained], "ours")
+        yield Row([METHOD_NAMES[metrics["method"]], encoder, *trained], "ours")
         yield Row(["Gain, paired", "", *(gain(entry.get("gain")) for entry in entries)], "gain")
+        yield from baseline_rows(metrics["baselines"], entries)
 
 
 def transfer_table(metrics: dict[str, Any], tasks: dict[str, Task]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.evaluation.baselines_html import describe_baseline, describe_weights
 from pipeline.evaluation.flow_html import flow_figure
 from pipeline.evaluation.html_parts import Row, definitions, folded, number, plain_heads, share, table
 from pipeline.evaluation.samples import Sample
@@ -14,7 +15,7 @@ VIEW_SIDES = {"L": "Left", "R": "Right"}
 
 
 def provenance(metrics: dict[str, Any], config: dict[str, Any], engine: dict[str, Any]) -> str:
-    """Encoder, weights, method, text model, LLM engine.
+    """Encoder, weights, method, text model, LLM engine, baselines.
 
     Args:
         metrics: metrics.json.
@@ -23,15 +24,15 @@ def provenance(metrics: dict[str, Any], config: dict[str, Any], engine: dict[str
     """
     reports = metrics["reports"]["pretrain"]
     engines = sorted({f"{r['engine']}: {r['model']}, prompt {r['prompt_version']}" for r in reports.values()})
-    weights = metrics["encoder_weights"]
     pairs = [
         ("Profile", metrics["profile"]),
         ("Pretraining method", metrics["method"]),
         ("Image encoder", metrics["encoder"]),
-        ("Its weights before", "random: not pretrained on any images" if weights == "random" else weights),
+        ("Its weights before", describe_weights(metrics["encoder_weights"])),
         ("Image size", f"{config['height_px']} × {config['width_px']} px"),
         ("Pseudo reports by", "; ".join(engines)),
         ("Pretrained on", ", ".join(reports)),
+        *((f"Baseline {name}", describe_baseline(baseline)) for name, baseline in metrics["baselines"].items()),
         *((name.replace("_", " ").capitalize(), str(value)) for name, value in engine.items()),
     ]
     return definitions(pairs)

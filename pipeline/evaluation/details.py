@@ -9,7 +9,7 @@ from pipeline.evaluation.inputs import EvaluationInputs
 from pipeline.evaluation.operating_points import operating_points
 from pipeline.evaluation.rounding import DECIMALS
 from pipeline.evaluation.subgroups import group_units, largest_gaps, score_subgroups
-from pipeline.sections import Run
+from pipeline.sections import ENCODERS, Run
 
 
 class Details(NamedTuple):
@@ -21,8 +21,9 @@ class Details(NamedTuple):
 
 
 def score_details(inputs: EvaluationInputs, run: Run) -> Details:
-    """Scores them on the sealed labels of all evaluation cohorts."""
+    """Scores this run's own encoders on the sealed labels of all evaluation cohorts."""
     predictions = inputs.read_predictions()
+    predictions = predictions[predictions["encoder"].isin(ENCODERS)]
     labels = {cohort: inputs.read_labels(cohort) for cohort in run.evaluate.cohorts}
     development = {cohort: inputs.read_images(cohort) for cohort in run.evaluate.cohorts}
     resampling = (run.evaluate.bootstrap, run.seed)

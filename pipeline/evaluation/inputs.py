@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.sections import ENCODERS
 from pipeline.tables import COHORT, DRAFTS, FLOW, PREDICTIONS, REPORTS, SEALED, read_table
 
 
@@ -17,7 +18,7 @@ class EvaluationInputs:
 
     sealed, cohort, crops: One folder per cohort below. reports: pretrain/<cohort>. predictions: one file per task
     stage, at any depth. retrieval: retrieval.json. forgetting: predictions and retrieval.json of the fine-tuned
-    encoders. initial, pretrained: models. splits: one manifest per cohort.
+    encoders. initial, pretrained: models. baselines: baselines.json. splits: one manifest per cohort.
     """
 
     sealed: Path
@@ -29,6 +30,7 @@ class EvaluationInputs:
     forgetting: Path
     initial: Path
     pretrained: Path
+    baselines: Path
     splits: Path
 
     def read_labels(self, cohort: str) -> pd.DataFrame:
@@ -60,8 +62,13 @@ class EvaluationInputs:
         return _read_json(self.reports / "pretrain" / cohort / "engine.json")
 
     def read_predictions(self) -> pd.DataFrame:
-        """Every task's predictions."""
-        return read_predictions(self.predictions)
+        """Every task's predictions by the run's encoders and baselines; files of former baselines may remain."""
+        rows = read_predictions(self.predictions)
+        return rows[rows["encoder"].isin([*ENCODERS, *self.read_baselines()])]
+
+    def read_baselines(self) -> dict[str, dict[str, Any]]:
+        """encoder, encoder_weights, preparation, height_px, width_px of every baseline, by name."""
+        return _read_json(self.baselines / "baselines.json")
 
     def read_retrieval(self) -> dict[str, Any]:
         """Retrieval metrics by cohort and direction, as the retrieve stage measured them."""

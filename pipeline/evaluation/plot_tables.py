@@ -1,4 +1,7 @@
-"""The data of the figures as small CSV files, which `dvc plots` draws and any two revisions can overlay."""
+"""The data of the figures as small CSV files, which `dvc plots` draws and any two revisions can overlay.
+
+Of this run's own encoders: baselines stand in metrics.json and the report's tables.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +13,7 @@ import pandas as pd
 from pipeline.evaluation.rounding import DECIMALS
 from pipeline.evaluation.scored import Scored
 from pipeline.metrics.classification import roc_curve
-from pipeline.sections import Task
+from pipeline.sections import ENCODERS, Task
 
 ROC_POINTS = 51  # every 2 % of the false positive rate: enough for a curve, small enough for a diff
 ROC_SETTINGS = ("lp_100", "ft_100", "zero_shot")
@@ -20,7 +23,7 @@ def roc_table(units: Sequence[Scored]) -> pd.DataFrame:
     """task, curve, false_positive_rate, sensitivity (mean over seeds) of the binary tasks on their own test split."""
     rates = np.linspace(0, 1, ROC_POINTS)
     parts = []
-    for unit in units:
+    for unit in (unit for unit in units if unit.encoder in ENCODERS):
         if unit.is_ordinal or unit.split != "test" or unit.setting not in ROC_SETTINGS or np.ptp(unit.grades) == 0:
             continue
         curves = [roc_curve(unit.grades == 1, scores, rates) for scores in unit.scores]
@@ -45,7 +48,7 @@ def label_efficiency_table(metrics: dict[str, Any], tasks: dict[str, Task]) -> p
         for setting, encoders in metrics[task].get("test", {}).items()
         if setting.startswith("lp")
         for encoder, entry in encoders.items()
-        if encoder != "gain"
+        if encoder in ENCODERS
     ]
     columns = ["task", "curve", "percent", "auc", "low", "high"]
     return pd.DataFrame(rows, columns=columns)

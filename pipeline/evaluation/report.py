@@ -118,7 +118,7 @@ def _result_blocks(
         "glance": [glance_cards(metrics, run.tasks), picture(figures["gains"], "AUC gained by pretraining, per task")],
         "classification": [
             classes.note(),
-            *classes.paper_tables(metrics, run.tasks, encoder),
+            *classes.paper_tables(metrics, run.tasks),
             picture(figures["label_efficiency"], "AUC over the percentage of labelled patients, per task"),
             picture(figures["roc"], "ROC curves of each binary task on its test split"),
         ],

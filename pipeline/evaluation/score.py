@@ -24,6 +24,7 @@ OWN_KEYS = {
     "method",
     "encoder",
     "encoder_weights",
+    "baselines",
     "risk",
     "retrieval",
     "forgetting",
@@ -53,6 +54,7 @@ def score(inputs: EvaluationInputs, run: Run) -> tuple[Metrics, list[Scored]]:
         "method": run.pretrain.method,
         "encoder": initial["encoder"],
         "encoder_weights": initial["encoder_weights"],
+        "baselines": inputs.read_baselines(),
     }
     for name, task in run.tasks.items():
         own = [unit for unit in units if unit.task == name]
@@ -69,7 +71,7 @@ def score(inputs: EvaluationInputs, run: Run) -> tuple[Metrics, list[Scored]]:
 
 
 def score_task(units: Sequence[Scored], grades: int, resamples: int, seed: int) -> Metrics:
-    """split -> setting -> encoder, and the paired gain of the pretrained over the initial encoder.
+    """split -> setting -> encoder, and the pretrained encoder's paired gains: over the initial one and every baseline.
 
     Args:
         units: Of one task.
@@ -83,8 +85,10 @@ def score_task(units: Sequence[Scored], grades: int, resamples: int, seed: int) 
         by_encoder.setdefault((unit.split, unit.setting), {})[unit.encoder] = unit
     for (split, setting), encoders in by_encoder.items():
         entry = {name: unit_metrics(unit, grades, resamples, seed) for name, unit in encoders.items()}
-        if len(encoders) == 2:
-            entry["gain"] = gain_metrics(encoders["pretrained"], encoders["initial"], resamples, seed)
+        for name, unit in encoders.items():
+            if name != "pretrained":
+                beside = entry if name == "initial" else entry[name]
+                beside["gain"] = gain_metrics(encoders["pretrained"], unit, resamples, seed)
         found.setdefault(split, {})[setting] = entry
     return found
 

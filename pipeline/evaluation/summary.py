@@ -6,16 +6,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-OTHER_SECTIONS = {"risk", "retrieval", "forgetting", "fusion", "reports", "pretrain", "splits"}
+OTHER_SECTIONS = {"baselines", "risk", "retrieval", "forgetting", "fusion", "reports", "pretrain", "splits"}
 SHOWN = ("lp_100", "ft_100", "zero_shot")
+BASELINE_COLUMNS = ("baseline", "weights", "task", "split", "setting", "AUC", "gain over it")
 COLUMNS = ("task", "split", "setting", "pretrained", "initial", "gain", "n")
 
 
 def print_summary(metrics: dict[str, Any]) -> None:
-    """Prints the main settings of every task, then risk, fusion, retrieval, reports; metrics.json holds the rest."""
+    """Prints the main settings of every task, then baselines, risk and so on; metrics.json holds the rest."""
     origin = f"{metrics['method']}, {metrics['encoder']} (weights: {metrics['encoder_weights']})"
     print(f"Profile {metrics['profile']}: {origin}. 95 % intervals in brackets.")
     print_table(COLUMNS, list(_task_rows(metrics)))
+    if rows := list(_baseline_rows(metrics)):
+        print()
+        print_table(BASELINE_COLUMNS, rows)
     print()
     for line in _other_lines(metrics):
         print(line)
@@ -39,11 +43,14 @@ def bracketed(entry: dict[str, Any] | None, key: str, signed: bool = False) -> s
     return value if entry["low"] is None else f"{value} [{entry['low']:{spec}}, {entry['high']:{spec}}]"
 
 
+def _tasks(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The tasks, each with split -> setting -> encoder."""
+    return [(name, each) for name, each in metrics.items() if name not in OTHER_SECTIONS and isinstance(each, dict)]
+
+
 def _task_rows(metrics: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """Cells of the tasks' table."""
-    for task, splits in metrics.items():
-        if task in OTHER_SECTIONS or not isinstance(splits, dict):
-            continue
+    for task, splits in _tasks(metrics):
         for split, settings in splits.items():
             for setting in (name for name in SHOWN if name in settings):
                 entry = settings[setting]
@@ -51,6 +58,16 @@ def _task_rows(metrics: dict[str, Any]) -> Iterator[tuple[str, ...]]:
                 count = f"{size['n']}" + (f" ({size['positives']} pos.)" if "positives" in size else "")
                 models = [bracketed(entry.get(name), "auc") for name in ("pretrained", "initial")]
                 yield task, split, setting, *models, bracketed(entry.get("gain"), "auc", signed=True), count
+
+
+def _baseline_rows(metrics: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Cells of the baselines' table: linear probes on all training patients."""
+    for name, baseline in metrics["baselines"].items():
+        for task, splits in _tasks(metrics):
+            for split, settings in splits.items():
+                if entry := settings.get("lp_100", {}).get(name):
+                    cells = bracketed(entry, "auc"), bracketed(entry["gain"], "auc", signed=True)
+                    yield name, baseline["encoder_weights"], task, split, "lp_100", *cells
 
 
 def _other_lines(metrics: dict[str, Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from string import Template
 from typing import Any
 
 from pipeline.errors import InputError, run_stage
+from pipeline.evaluation.baselines_html import baseline_origin
 from pipeline.evaluation.classification_html import METHOD_NAMES, PAPER_TABLES, PaperTable, setting_title
 from pipeline.evaluation.html_parts import DASH, Row, plain_heads, section, statistic, table
 from pipeline.evaluation.outcomes_html import DIRECTIONS, RISK_COLUMNS, published_retrieval_table, risk_name
@@ -98,6 +99,11 @@ def _classification(runs: Runs, paper: PaperTable, by_target: Mapping[tuple[str,
         tests = [metrics[task]["test"] if task else {} for _, task, *_ in columns]
         cells = [statistic(test.get(setting, {}).get("pretrained"), "auc") for test in tests for setting in SETTINGS]
         rows.append(Row([METHOD_NAMES[method], escape(metrics["encoder"]), *cells], "ours"))
+    first = next(iter(runs.values()))  # baselines are the same with every method
+    for name, baseline in first["baselines"].items():
+        tests = [first[task]["test"] if task else {} for _, task, *_ in columns]
+        cells = [statistic(test.get(setting, {}).get(name), "auc") for test in tests for setting in SETTINGS]
+        rows.append(Row([f"<code>{escape(name)}</code>", baseline_origin(baseline), *cells], "base"))
     rows.append(Row([THEIRS.format(paper.number, paper.source)], "group"))
     for (model, network), printed in published_table(paper.number, task_setting).items():
         cells = [printed.get(f"{name} {setting}", DASH) for name, *_ in columns for setting in SETTINGS]

@@ -1,4 +1,4 @@
-"""The image encoder before pretraining: with published weights, or random."""
+"""Image encoders that are not pretrained here: with published weights, or random."""
 
 from pathlib import Path
 
@@ -19,17 +19,31 @@ KINDS = ("package", "timm", "file")
 def write_initial(
     encoder: str, model: Model, settings: Encoder, height_px: int, width_px: int, seed: int, out: Path
 ) -> None:
-    """Writes model.safetensors and config.json of the encoder that pretraining starts from.
-
-    Weights come from the profile's entry for the encoder: `package:NAME` (a file inside an installed package),
-    `timm:NAME` (timm's hub, which sums an RGB stem to one channel itself) or `file:PATH` (.safetensors). They are
-    random, seeded, where there is no entry or model.weights says random; config.json records which, a file by its
-    digest. A name of timm's, and a file that says so, decide the architecture.
+    """Writes the encoder that pretraining starts from.
 
     Args:
         encoder: A timm architecture.
         model: `weights`: auto or random.
-        settings: The profile's table of weights by encoder.
+        settings: The profile's table of weights by encoder; random where there is no entry.
+        height_px, width_px, seed, out: As of `write_encoder`.
+
+    Raises:
+        InputError: as `write_encoder`.
+    """
+    source = RANDOM if model.weights == RANDOM else settings.weights.get(encoder, RANDOM)
+    write_encoder(encoder, source, height_px, width_px, seed, out)
+
+
+def write_encoder(encoder: str, source: str, height_px: int, width_px: int, seed: int, out: Path) -> ModelConfig:
+    """Writes model.safetensors and config.json of an encoder, and returns what config.json holds.
+
+    Weights are `package:NAME` (a file inside an installed package), `timm:NAME` (timm's hub, which sums an RGB stem to
+    one channel itself), `file:PATH` (.safetensors) or `random`, seeded; config.json records which, a file by its
+    digest. A name of timm's, and a file that says so, decide the architecture.
+
+    Args:
+        encoder: A timm architecture.
+        source: Its weights.
         height_px: Of the images, recorded and tried.
         width_px: Of the images, recorded and tried.
         seed: Of random weights.
@@ -38,7 +52,6 @@ def write_initial(
     Raises:
         InputError: timm does not know the encoder, it has no feature map, or its weights cannot be had.
     """
-    source = RANDOM if model.weights == RANDOM else settings.weights.get(encoder, RANDOM)
     kind, _, name = source.partition(":")
     if source != RANDOM and kind not in KINDS:
         raise InputError(f"encoder.weights: found {source!r}; allowed: package:NAME, timm:NAME, file:PATH")
@@ -67,6 +80,7 @@ def write_initial(
         temperatures=None,
     )
     save_model(TwoTower(ImageTower(network, None, (height_px, width_px), embeds=False), None, None), config, out)
+    return config
 
 
 def _load_hub_weights(body: nn.Module, name: str, size_px: tuple[int, int]) -> None:
@@ -81,6 +95,6 @@ def _load_hub_weights(body: nn.Module, name: str, size_px: tuple[int, int]) -> N
     except (OSError, RuntimeError) as error:  # huggingface_hub's errors are OSErrors; a bad file is a RuntimeError
         raise InputError(
             f"encoder.weights: timm:{name} could not be fetched ({type(error).__name__}); connect to the network once,"
-            " or set model.weights to random"
+            " or take random weights"
         ) from error
     body.load_state_dict(hub.state_dict(), strict=True)

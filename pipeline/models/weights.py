@@ -175,7 +175,7 @@ def _package_file(package: str) -> Path:
     if found is None or found.origin is None:
         raise InputError(
             f"encoder.weights: package:{package}: no such package is installed;"
-            " install the pinned requirements, or set model.weights to random"
+            " install the pinned requirements, or take random weights"
         )
     files = sorted(Path(found.origin).parent.rglob("*.pth"))
     if len(files) != 1:

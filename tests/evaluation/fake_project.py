@@ -19,6 +19,9 @@ from tests.evaluation.fake_reports import write_report_set
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENTS = {"train": 40, "validation": 10, "test": 60}
+# A baseline of the run, and one that is no longer: its predictions still lie there.
+BASELINES = {"mirai_resnet18": 0.9, "former": 3.0}
+ORIGIN = {"encoder": "resnet18", "encoder_weights": "random", "preparation": "mirai", "height_px": 128, "width_px": 104}
 HIDDEN = [*IMAGE_LABELS, *EXAM_LABELS]
 # (method, encoder) -> how many standard deviations positives score above negatives
 STRENGTH = {
@@ -38,7 +41,7 @@ def write_project(root: Path, run: Run) -> EvaluationInputs:
     _write_training(root, run, truth[run.pretrain.cohorts[0]], rng)
     predictions = root / "results" / "predictions"
     for name, task in run.tasks.items():
-        _write_predictions(_task_rows(name, task, truth, run, rng), predictions / "probe" / name)
+        _write_predictions(_probe_rows(name, task, truth, run, rng, STRENGTH), predictions / "probe" / name)
     for name in run.finetune.tasks:
         tuned = _scored(name, truth[run.tasks[name].cohort], run.tasks[name].label, "test", 1.8, rng)
         tuned = tuned.assign(method="ft", encoder="pretrained", fraction=1.0, seed=0)
@@ -46,13 +49,17 @@ def write_project(root: Path, run: Run) -> EvaluationInputs:
     _write_predictions(_zero_shot_rows(truth, run, rng), predictions / "zero_shot")
     _write_predictions(_risk_rows(truth[run.risk.cohort], run, rng), predictions / "risk")
     _write_predictions(_fuse_rows(truth[run.fuse.cohort], run, rng), predictions / "fuse")
+    for name, strength in BASELINES.items():
+        for task_name, task in run.tasks.items():
+            rows = _probe_rows(task_name, task, truth, run, np.random.default_rng(1), {("lp", name): strength})
+            _write_predictions(rows, predictions / "baselines" / name / task_name)
     _write_retrieval(root / "results" / "retrieval", run)
     _write_forgetting(root / "results" / "forgetting", truth, run, rng)
     data = (root / "data" / name for name in ("sealed", "cohort", "crops", "reports"))
     results = (root / "results" / name for name in ("predictions", "retrieval", "forgetting"))
     archives = read_params(ROOT).profile.archives
     write_manifests(root / "data" / "cohort", run.evaluate.cohorts, archives, root / "data" / "splits")
-    models = (root / "models" / name for name in ("initial", "pretrained"))
+    models = (root / "models" / name for name in ("initial", "pretrained", "baselines"))
     return EvaluationInputs(*data, *results, *models, root / "data" / "splits")
 
 
@@ -106,6 +113,8 @@ def _write_training(root: Path, run: Run, images: pd.DataFrame, rng: np.random.G
     for name in ("initial", "pretrained"):
         (root / "models" / name).mkdir(parents=True)
         (root / "models" / name / "config.json").write_text(json.dumps(config))
+    (root / "models" / "baselines").mkdir()
+    (root / "models" / "baselines" / "baselines.json").write_text(json.dumps({"mirai_resnet18": ORIGIN}))
     history.to_csv(root / "models" / "pretrained" / "history.csv", index=False)
     validation = pd.DataFrame({"epoch": range(1, 7), "recall_at_1": [0.02, 0.05, 0.08, 0.1, 0.11, 0.12]})
     validation.to_csv(root / "models" / "pretrained" / "validation.csv", index=False)
@@ -143,10 +152,15 @@ def _scored(
     return ids.assign(task=task, split=split, score=score.round(3), horizon_years=0)
 
 
-def _task_rows(
-    name: str, task: Task, truth: dict[str, pd.DataFrame], run: Run, rng: np.random.Generator
+def _probe_rows(
+    name: str,
+    task: Task,
+    truth: dict[str, pd.DataFrame],
+    run: Run,
+    rng: np.random.Generator,
+    strengths: dict[tuple[str, str], float],
 ) -> Iterator[pd.DataFrame]:
-    for (method, encoder), strength in STRENGTH.items():
+    for (method, encoder), strength in strengths.items():
         for fraction in run.probe.fractions:
             for seed in run.probe.seeds:
                 for split, cohort, share in (("test", task.cohort, 1.0), ("transfer", task.score_on, 0.6)):

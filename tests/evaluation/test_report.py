@@ -84,6 +84,43 @@ def test_published_numbers_stand_apart_from_ours(evaluated) -> None:
     assert f"{own['n']} images of {own['patients']} patients, {own['positives']} positive" in evaluated.page
 
 
+def test_baselines_stand_in_the_tables_with_where_their_weights_come_from(evaluated) -> None:
+    tables = re.findall(r"<table>.*?</table>", evaluated.page)
+    ours = [part for part in tables if "Published, for reference only: MV-MLM, table" in part and "LP 10 %" in part]
+    assert len(ours) == 3
+    for part in ours:
+        row = next(row for row in re.findall(r"<tr.*?</tr>", part) if ">mirai_resnet18<" in row)
+        assert "resnet18<small>weights: random</small>" in row
+    metrics = evaluated.metrics["malignancy_rsna"]["test"]
+    cells = [metrics[f"lp_{percent}"]["mirai_resnet18"] for percent in (10, 50, 100)]
+    for cell in (statistic(entry, "auc") for entry in cells):
+        assert cell in ours[1]
+    for cell in (gain(entry["gain"]) for entry in cells):
+        assert cell in ours[1]
+    text = re.sub(r"<[^>]+>", " ", evaluated.page)
+    origin = "resnet18; weights: random: not pretrained on any images; preparation mirai, 128 × 104 px"
+    assert re.search(rf"Baseline mirai_resnet18\s+{origin}", text)
+
+
+def test_figures_and_operating_points_are_of_the_run_s_own_encoders(evaluated) -> None:
+    written = [*(evaluated.root / "plots").iterdir(), *(evaluated.root / "report").glob("*.csv")]
+    assert len(written) == 7
+    for file in written:
+        assert "mirai_resnet18" not in file.read_text(), file
+
+
+def test_a_run_without_baselines_has_its_report(evaluated, tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = write_project(tmp_path / "project", evaluated.run)
+    (tmp_path / "project/models/baselines/baselines.json").write_text("{}")
+    evaluate(inputs, evaluated.run, tmp_path / "metrics.json", tmp_path / "report", tmp_path / "plots")
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["baselines"] == {}
+    assert metrics["risk"] == evaluated.metrics["risk"]
+    assert set(metrics["mass_vindr"]["test"]["lp_100"]) == {"initial", "pretrained", "gain"}
+    assert "<code>mirai_resnet18</code>" not in (tmp_path / "report" / "report.html").read_text()
+    assert "gain over it" not in capsys.readouterr().out
+
+
 def test_flow_and_splits_are_counted(evaluated) -> None:
     text = re.sub(r"<[^>]+>", " ", evaluated.page)
     assert re.search(r"no implant\s+−7\s+440\s+220\s+110\s+110", text)
@@ -181,6 +218,8 @@ def test_the_summary_prints_every_task_and_section(evaluated, capsys: pytest.Cap
         auc = evaluated.metrics[task]["test"]["lp_100"]["pretrained"]["auc"]
         assert re.search(rf"{task} +test +lp_100 +{auc:.3f} \[", printed)
     assert "weights: random" in printed
+    auc = evaluated.metrics["mass_vindr"]["test"]["lp_100"]["mirai_resnet18"]["auc"]
+    assert re.search(rf"mirai_resnet18 +random +mass_vindr +test +lp_100 +{auc:.3f} \[", printed)
     assert "auc_2y n/a" in printed
     assert "recall at 1 0.123 [0.080, 0.170], gallery 48" in printed
     assert "share accepted by the audit 0.5" in printed

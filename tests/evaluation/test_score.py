@@ -6,10 +6,12 @@ import pytest
 from lifelines.utils import concordance_index
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
+from pipeline.evaluation.inputs import read_predictions
 from pipeline.evaluation.risk_scores import followed_exams, score_risk
-from pipeline.evaluation.score import gain_metrics, score, unit_metrics
+from pipeline.evaluation.score import gain_metrics, score, score_task, unit_metrics
 from pipeline.evaluation.scored import Scored, scored_breasts, scored_images, setting_name
 from pipeline.tables import DENSITIES, PREDICTIONS
+from tests.evaluation.fake_project import ORIGIN
 
 
 def joined(evaluated, task: str, split: str, cohort: str, **keys: object) -> pd.DataFrame:
@@ -44,6 +46,37 @@ def test_gain_is_the_difference_of_the_two_encoders(evaluated) -> None:
                 assert entry["gain"]["low"] <= entry["gain"]["auc"] <= entry["gain"]["high"]
             else:
                 assert set(entry) == {"pretrained"}
+
+
+def test_a_baseline_is_scored_on_the_units_of_the_pretrained_encoder(evaluated) -> None:
+    assert evaluated.metrics["baselines"] == {"mirai_resnet18": ORIGIN}
+    for task in evaluated.run.tasks:
+        for split, settings in evaluated.metrics[task].items():
+            for setting in ("lp_10", "lp_50", "lp_100"):
+                baseline, pretrained = (settings[setting][name] for name in ("mirai_resnet18", "pretrained"))
+                for size in ("n", "patients", "positives"):
+                    assert baseline.get(size) == pretrained.get(size)
+                gain = baseline["gain"]
+                assert gain["auc"] == pytest.approx(pretrained["auc"] - baseline["auc"], abs=1.01e-4), (split, setting)
+                assert gain["low"] < gain["auc"] < gain["high"]
+    rows = joined(evaluated, "mass_vindr", "test", "vindr", method="lp", encoder="mirai_resnet18", fraction=0.5)
+    known = rows[rows["mass"].notna()]
+    aucs = [roc_auc_score(seed["mass"].astype(bool), seed["score"]) for _, seed in known.groupby("seed")]
+    assert evaluated.metrics["mass_vindr"]["test"]["lp_50"]["mirai_resnet18"]["auc"] == round(np.mean(aucs), 4)
+
+
+def test_predictions_of_a_former_baseline_are_left_out(evaluated) -> None:
+    assert "former" in read_predictions(evaluated.inputs.predictions)["encoder"].unique()
+    assert "former" not in (evaluated.root / "metrics.json").read_text()
+    assert set(evaluated.metrics["mass_vindr"]["test"]["lp_100"]) == {"initial", "pretrained", "gain", "mirai_resnet18"}
+
+
+def test_a_baseline_that_scored_other_units_is_refused(evaluated) -> None:
+    patients = np.arange(40).astype(str)
+    pretrained = Scored("t", "test", "lp_100", "pretrained", False, np.array([0, 1] * 20), np.zeros((1, 40)), patients)
+    baseline = pretrained._replace(encoder="other", patients=patients[::-1])
+    with pytest.raises(ValueError, match="different units"):
+        score_task([pretrained, baseline], 2, 100, 0)
 
 
 def test_ordinal_task_has_cut_point_auc_and_kappa(evaluated) -> None:

@@ -95,6 +95,9 @@ def test_every_row_and_column_of_the_paper_and_of_every_method(evaluated) -> Non
         }
         cells = re.findall(r"<td[^>]*>([\d.]+)</td>", part)
         assert printed <= set(cells), number
+    for part in parts[:3]:
+        baseline = next(row for row in re.findall(r"<tr.*?</tr>", part) if ">mirai_resnet18<" in row)
+        assert "weights: random" in baseline and "–" in baseline  # nothing is fine-tuned
     for number in range(len(METHOD_NAMES)):
         assert f"<b>{0.1 + 0.01 * number:.3f}</b>" in parts[0]
 

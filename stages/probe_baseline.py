@@ -1,0 +1,16 @@
+"""Fits the linear probes of every task on frozen features of one baseline."""
+
+from pathlib import Path
+
+from pipeline.downstream.probe import probe_baseline
+from pipeline.errors import run_stage
+from pipeline.params import read_params
+
+
+def main(baseline: str, cohorts: str, features: str, out: str) -> None:
+    run = read_params().run
+    probe_baseline(baseline, run.tasks, Path(cohorts), Path(features), run.probe, run.seed, Path(out))
+
+
+if __name__ == "__main__":
+    run_stage(main)
