@@ -77,10 +77,10 @@ def read_scored(folder: Path, places: Places) -> list[Scored]:
     """The scored test units of an experiment, of its pretrained encoder."""
     run = read_params(folder).run
     predictions = read_predictions(folder / places.predictions)
+    predictions = predictions[predictions["encoder"] == "pretrained"]
     labels = {name: read_table(folder / places.sealed / name / "labels.parquet", SEALED) for name in run.cohorts}
     units = scored_images(predictions, labels, run.tasks)
-    units += scored_breasts(predictions, labels[run.fuse.cohort], run.fuse.label)
-    return [unit for unit in units if unit.encoder == "pretrained"]
+    return units + scored_breasts(predictions, labels[run.fuse.cohort], run.fuse.label)
 
 
 def fetch_experiment(name: str, folder: Path, places: Places) -> Path:
