@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 
 from pipeline.evaluation.operating_html import operating_tables
 from pipeline.evaluation.operating_points import CALIBRATED, COLUMNS, LINE, RANKED, STATISTICS, operating_points
-from pipeline.sections import Calibration, Run, Task
+from pipeline.sections import ENCODERS, Calibration, Run, Task
 from pipeline.tables import COHORT, PREDICTIONS
 from tests.evaluation.fake_project import grades, write_project
 
@@ -57,6 +57,7 @@ def case(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Case:
     development = {cohort: inputs.read_images(cohort) for cohort in run.evaluate.cohorts}
     labels = {cohort: inputs.read_labels(cohort) for cohort in run.evaluate.cohorts}
     predictions = inputs.read_predictions()
+    predictions = predictions[predictions["encoder"].isin(ENCODERS)].reset_index(drop=True)
     predictions["score"] += np.random.default_rng(8).normal(0, 1e-4, len(predictions))  # no ties at scikit-learn's bins
     predictions = pd.concat([predictions, _validation(predictions, development, run)], ignore_index=True)
     arguments = (predictions, development, labels, run.tasks)
@@ -270,7 +271,7 @@ def test_other_validation_labels_change_the_probabilities_and_no_ranking(case: C
     points = case.measure(
         development=case.development | {"vindr": images.assign(calcification=~images["calcification"])}
     )
-    for name in STATISTICS:
+    for name in set(STATISTICS) - {"calibration_intercept"}:  # every logit changes its sign: the same intercept again
         before, after = value(case.points, name)["value"], value(points, name)["value"]
         assert (before == after) == (name in ("auc", *RANKED)), name
 

@@ -104,7 +104,7 @@ def test_baselines_stand_in_the_tables_with_where_their_weights_come_from(evalua
 
 def test_figures_and_operating_points_are_of_the_run_s_own_encoders(evaluated) -> None:
     written = [*(evaluated.root / "plots").iterdir(), *(evaluated.root / "report").glob("*.csv")]
-    assert len(written) == 7
+    assert len(written) == 8
     for file in written:
         assert "mirai_resnet18" not in file.read_text(), file
 

@@ -30,7 +30,7 @@ WALLS = {"L": "left", "R": "right"}
 
 def shrink_run(run: Any) -> None:
     run["tasks"] = {"mass_vindr": run["tasks"]["mass_vindr"]}
-    run["zero_shot"]["tasks"] = []
+    run["zero_shot"]["tasks"] = run["finetune"]["tasks"] = []
     run["baselines"] = [BASELINE]
     run["probe"].update(fractions=[0.5, 1.0], seeds=[0], paper_epochs=2)
 
