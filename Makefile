@@ -19,7 +19,7 @@ test: setup  ## lint, types, tests
 	ruff check --no-cache .
 	ruff format --check .
 	mypy
-	python -m pytest -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
+	python -m pytest -n $(TEST_PROCESSES) --no-loadscope-reorder
 
 plots: setup  ## dvc plots of the workspace as one page that needs no network
 	python -m pipeline.evaluation.vega_page .scratch/vega.html

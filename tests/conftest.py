@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -16,15 +17,24 @@ install_import_hook(
     "beartype.beartype",
 )
 
-# Fixtures that start a language model or a cluster.
-ENGINES = {"engines", "smollm2", "cluster", "head"}
+# Files that start a language model or a cluster.
+ENGINES = {
+    "tests/dicom/test_cluster.py",
+    *(f"tests/reports/test_{name}.py" for name in ("cluster_llm", "generate", "vllm_server")),
+}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For several processes: the tests of a file share one, and its fixtures; engines share one, for their memory."""
-    for item in items:
-        starts_engine = ENGINES & set(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group("engines" if starts_engine else str(item.path)))
+class FilesByProcess(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed for subclasses
+    """For `pytest -n`: the tests of a file share a process, and its fixtures; engines share one, for their memory."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "engines" if file in ENGINES else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FilesByProcess:
+    """xdist's hook: who gives the tests out."""
+    return FilesByProcess(config, log)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -34,17 +34,21 @@ def experiment_name(method: str) -> str:
 
 
 def run_missing(methods: Sequence[str]) -> None:
-    """Queues and runs the methods that have no experiment on this commit, one after the other.
+    """Runs the methods that have no experiment on this commit, one after the other, each in a folder of its own.
 
-    One that fails does not stop the others: `read_metrics` names it.
+    One that fails does not stop the others: `read_metrics` names it. Not by DVC's queue: its worker may end on a
+    half-written message, and then leaves the other methods waiting.
     """
     known = set(_dvc("exp", "list", "--name-only").split())
     missing = [method for method in methods if experiment_name(method) not in known]
-    for method in missing:
-        _dvc("exp", "run", "--queue", "--name", experiment_name(method), "-S", f"pretrain.method={method}")
-    if missing:
-        print(f"Running {len(missing)} of {len(methods)} methods: {', '.join(missing)}", flush=True)
-        _dvc("exp", "run", "--run-all", shown=True)
+    for number, method in enumerate(missing, start=1):
+        print(f"Method {number} of {len(missing)} without an experiment: {method}", flush=True)
+        try:
+            _dvc(
+                "exp", "run", "--temp", "--name", experiment_name(method), "-S", f"pretrain.method={method}", shown=True
+            )
+        except InputError as error:
+            print(error, file=sys.stderr)
 
 
 def read_metrics(method: str) -> dict[str, Any]:
@@ -62,7 +66,8 @@ def read_metrics(method: str) -> dict[str, Any]:
         metrics: dict[str, Any] = json.loads(read("metrics.json", rev=name))
     except (DvcException, SCMError, OSError) as error:
         raise InputError(
-            f"tables: {name}: expected an experiment with metrics.json, found {error}; dvc queue logs {name} tells why"
+            f"tables: {name}: expected an experiment with metrics.json, found {error}; its output above tells why, and"
+            " make tables runs it again"
         ) from error
     return metrics
 
