@@ -7,12 +7,12 @@ import pandas as pd
 import torch
 
 from pipeline.downstream.feature_table import read_features
-from pipeline.downstream.follow_up import followed_exams, observed, targets
-from pipeline.downstream.labels import read_images
+from pipeline.downstream.follow_up import followed_exams, observed
+from pipeline.downstream.labels import DEVELOPMENT, read_images
 from pipeline.downstream.predictions import Origin, prediction_rows, write_predictions
 from pipeline.downstream.priors import with_priors
 from pipeline.downstream.risk_finetune import Tuning, tuned_risks
-from pipeline.downstream.risk_models import ExamRisk, Risks, Splits, ViewRisk, frozen_risks
+from pipeline.downstream.risk_models import ExamRisk, Risks, Splits, ViewRisk, frozen_risks, targets
 from pipeline.downstream.units import padded_units
 from pipeline.metrics.censoring import Censoring, censoring_distribution
 from pipeline.metrics.recalibration import risk_map
@@ -43,13 +43,14 @@ def risk(cohort: Path, features: Path, tuning: Tuning, settings: Risk, seed: int
         ValueError: no training exam has a known year.
     """
     images, cohort_images = read_features(features), read_images(cohort)
-    followed = followed_exams(cohort_images, settings.exclude_screen_detected)
+    development = cohort_images[cohort_images["split"].isin(DEVELOPMENT)]
+    followed = followed_exams(development, settings.exclude_screen_detected)
     censoring = censoring_distribution(*observed(followed))
     exams = followed[targets(followed, settings.horizon_years)[1].any(dim=1).numpy()]
-    with_earlier = with_priors(images, cohort_images.groupby("exam_id")["exam_day"].first())
+    exam_days = cohort_images.groupby("exam_id")["exam_day"].first()
     parts = []
     for method, (unit, architecture) in METHODS.items():
-        rows = with_earlier if settings.prior_exams and unit == "exam_id" else images
+        rows = with_priors(images, exam_days) if settings.prior_exams and unit == "exam_id" else images
         splits = _splits(rows, unit, exams)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

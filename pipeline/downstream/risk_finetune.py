@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 from pipeline.allocator import keep_freed_memory
 from pipeline.downstream.features import autocast, chosen_device
 from pipeline.downstream.fit import Schedule, fit, shuffled_batches
-from pipeline.downstream.follow_up import targets, validation_concordance
-from pipeline.downstream.risk_models import BATCH, ExamRisk, Risks, Splits, ViewRisk, exam_risks
+from pipeline.downstream.follow_up import validation_concordance
+from pipeline.downstream.risk_models import BATCH, ExamRisk, Risks, Splits, ViewRisk, exam_risks, targets
 from pipeline.downstream.units import Slots, Units
 from pipeline.models.hazard import masked_hazard_loss
 from pipeline.models.image_tower import ImageEncoder, hold_batch_norm

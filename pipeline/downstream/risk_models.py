@@ -3,16 +3,18 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from pipeline.downstream.fit import Schedule, fit, one_thread, shuffled_batches
-from pipeline.downstream.follow_up import targets, validation_concordance
+from pipeline.downstream.follow_up import validation_concordance
 from pipeline.downstream.units import Slots, Units, standardised
-from pipeline.models.hazard import AdditiveHazard, ExamAggregator, masked_hazard_loss
+from pipeline.models.hazard import AdditiveHazard, ExamAggregator, hazard_targets, masked_hazard_loss
 from pipeline.sections import Risk
+from pipeline.tables import EXAM_LABELS
 
 # Units per step (method.md, MV-MLM table: risk 20 epochs, batch 8).
 BATCH = 8
@@ -60,6 +62,12 @@ class Risks(NamedTuple):
 
     validation: pd.DataFrame
     test: pd.DataFrame
+
+
+def targets(exams: pd.DataFrame, horizon_years: int) -> tuple[Float[Tensor, "exam year"], Bool[Tensor, "exam year"]]:
+    """hazard_targets of rows of followed_exams."""
+    to_cancer, followed = (torch.tensor(exams[name].to_numpy(np.float32)) for name in EXAM_LABELS)
+    return hazard_targets(to_cancer, followed, horizon_years)
 
 
 def frozen_risks(model: ExamRisk | ViewRisk, splits: Splits, exams: pd.DataFrame, settings: Risk, seed: int) -> Risks:

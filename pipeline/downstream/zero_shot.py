@@ -145,7 +145,7 @@ def text_side(model_folder: Path, keys: Sequence[str], text: Text) -> TextSide |
     if not traits.text:
         return None
     model, config = load_model(model_folder)
-    temperature = float(model.scales()[0])
+    temperature = model.scales()[0].item()
     if traits.captions:
         return TextSide(caption_methods(), _embed_by(model), temperature)
     return TextSide(prompt_methods(keys), _embed_behind_frozen(model, config, text), temperature)

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
+from pipeline.downstream.follow_up import followed_exams, observed
 from pipeline.evaluation.rounding import DECIMALS, interval_metrics, rounded
 from pipeline.metrics.bootstrap import Interval, auc_interval
 from pipeline.metrics.calibration import brier, expected_calibration_error
@@ -14,13 +15,10 @@ from pipeline.metrics.survival import (
     concordance_interval,
     horizon_labels,
     observed_to_expected,
-    observed_years,
     risk_reliability,
 )
 from pipeline.sections import Risk
 
-# A cancer within 6 months of the exam counts as detected by it (Yala et al. 2021, eaba4373; shared method notes).
-SCREEN_DETECTED_YEARS = 0.5
 CALIBRATION_BINS = 10  # deciles of risk, as in Hosmer & Lemeshow 1980
 RELIABILITY_GROUPS = 5  # of the figure: about 40 of the demo's test exams each
 
@@ -47,7 +45,7 @@ def score_risk(
         ValueError: an exam was scored that is not in the sealed test split, or no development exam has follow-up.
     """
     development = followed_exams(images[images["split"] != "test"], risk.exclude_screen_detected)
-    censoring = censoring_distribution(*_observed(development))
+    censoring = censoring_distribution(*observed(development))
     found = {}
     for method, own in _scored_exams(predictions, labels, risk).items():
         model = {"encoder": risk.encoder, "prior_exams": risk.prior_exams and method == "exam"}
@@ -65,7 +63,7 @@ def risk_calibration_table(predictions: pd.DataFrame, labels: pd.DataFrame, risk
     for method, own in _scored_exams(predictions, labels, risk).items():
         if len(own) >= RELIABILITY_GROUPS:
             last = own[risk.horizon_years].to_numpy().astype(np.float64)
-            found = risk_reliability(*_observed(own), last, risk.horizon_years, RELIABILITY_GROUPS)
+            found = risk_reliability(*observed(own), last, risk.horizon_years, RELIABILITY_GROUPS)
             values = {"predicted": found.predicted, "observed": found.observed, "n": found.sizes}
             parts.append(pd.DataFrame({"method": method, "group": range(1, RELIABILITY_GROUPS + 1), **values}))
     empty = pd.DataFrame(columns=["method", "group", "predicted", "observed", "n"])
@@ -85,25 +83,12 @@ def _scored_exams(predictions: pd.DataFrame, labels: pd.DataFrame, risk: Risk) -
     return found
 
 
-def followed_exams(labels: pd.DataFrame, exclude_screen_detected: bool) -> pd.DataFrame:
-    """One row per exam (index exam_id) with patient_id, years_to_cancer and years_followed as float, NaN unknown.
-
-    Exams without any follow-up are left out, and with the switch those whose cancer the exam itself detected.
-    """
-    exams: pd.DataFrame = labels.groupby("exam_id")[["patient_id", "years_to_cancer", "years_followed"]].first()
-    years = exams[["years_to_cancer", "years_followed"]].astype("Float64").to_numpy(np.float64, na_value=np.nan)
-    exams = exams.assign(years_to_cancer=years[:, 0], years_followed=years[:, 1])
-    kept = ~np.isnan(years).all(axis=1)
-    followed: pd.DataFrame = exams[kept & ~(exclude_screen_detected & (years[:, 0] < SCREEN_DETECTED_YEARS))]
-    return followed
-
-
 def _method_metrics(exams: pd.DataFrame, risk: Risk, resamples: int, seed: int) -> dict[str, Any]:
     """Metrics of one model; the c-index ranks by the risk at the last horizon."""
     to_cancer, followed = exams["years_to_cancer"].to_numpy(), exams["years_followed"].to_numpy()
     patients = exams["patient_id"].to_numpy().astype(str)
     last = exams[risk.horizon_years].to_numpy().astype(np.float64)
-    years, events = _observed(exams)
+    years, events = observed(exams)
     interval = concordance_interval(years, events, last, patients, resamples, seed)
     found = {"c_index": interval_metrics("value", interval) | {"n": len(exams), "events": int(events.sum())}}
     for horizon in range(1, risk.horizon_years + 1):
@@ -121,7 +106,7 @@ def _censored_metrics(
     exams: pd.DataFrame, censoring: Censoring, horizon_years: int, resamples: int, seed: int
 ) -> dict[str, Any]:
     """Metrics of one model in which a cancer counts for those lost before; n: who can be in a pair, or all exams."""
-    (years, events), patients = _observed(exams), exams["patient_id"].to_numpy().astype(str)
+    (years, events), patients = observed(exams), exams["patient_id"].to_numpy().astype(str)
     last = exams[horizon_years].to_numpy().astype(np.float64)
     before = events & (years < horizon_years)
     interval = uno_interval(years, events, last, patients, censoring, horizon_years, resamples, seed)
@@ -144,11 +129,6 @@ def _counted(
     if cancer_years.max(initial=0) > censoring.years[-1]:
         entry["flag"] = "a cancer came later than any development exam was followed"
     return entry
-
-
-def _observed(exams: pd.DataFrame) -> tuple[Float[np.ndarray, " exam"], Bool[np.ndarray, " exam"]]:
-    """`observed_years` of exams as `followed_exams` gives them."""
-    return observed_years(exams["years_to_cancer"].to_numpy(), exams["years_followed"].to_numpy())
 
 
 def _calibration(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | int | None]:

@@ -63,7 +63,7 @@ def score(inputs: EvaluationInputs, run: Run) -> tuple[Metrics, list[Scored]]:
     metrics["risk"] = score_risk(predictions, *followed, run.risk, resamples, run.seed)
     metrics["fusion"] = score_fusion(breasts, resamples, run.seed)
     metrics["retrieval"] = _rounded(inputs.read_retrieval())
-    metrics["forgetting"] = score_forgetting(inputs, units, labels, run)
+    metrics["forgetting"] = score_forgetting(inputs, units, metrics, labels, run)
     metrics["reports"] = {"pretrain": {name: describe_reports(inputs, name) for name in run.pretrain.cohorts}}
     metrics["pretrain"] = describe_pretraining(inputs)
     metrics["splits"] = {cohort: describe_splits(inputs, cohort) for cohort in run.evaluate.cohorts}
@@ -103,13 +103,14 @@ def score_fusion(units: Sequence[Scored], resamples: int, seed: int) -> Metrics:
 
 
 def score_forgetting(
-    inputs: EvaluationInputs, units: Sequence[Scored], labels: Mapping[str, pd.DataFrame], run: Run
+    inputs: EvaluationInputs, units: Sequence[Scored], metrics: Metrics, labels: Mapping[str, pd.DataFrame], run: Run
 ) -> Metrics:
     """task of the fine-tuning -> zero_shot by task, retrieval by direction -> before, after, their paired difference.
 
     Args:
         inputs: Folders of other stages.
         units: Of `scored_images`, by the encoder before fine-tuning among others.
+        metrics: Of the tasks: what was measured before.
         labels: Sealed test images by cohort.
         run: params.yaml.
     """
@@ -119,11 +120,10 @@ def score_forgetting(
     known = {unit.task: unit for unit in units if (unit.split, unit.setting, unit.encoder) == wanted}
     resampling = run.evaluate.bootstrap, run.seed
     for after in scored_images(inputs.read_tuned_predictions(), labels, run.tasks):
-        before, grades = known[after.task], _grades(run.tasks[after.task])
         found[after.encoder.removeprefix(TUNED)]["zero_shot"][after.task] = {
-            "before": unit_metrics(before, grades, *resampling),
-            "after": unit_metrics(after, grades, *resampling),
-            "difference": gain_metrics(after, before, *resampling),
+            "before": metrics[after.task]["test"]["zero_shot"]["pretrained"],
+            "after": unit_metrics(after, _grades(run.tasks[after.task]), *resampling),
+            "difference": gain_metrics(after, known[after.task], *resampling),
         }
     return found
 

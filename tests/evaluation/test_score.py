@@ -6,8 +6,9 @@ import pytest
 from lifelines.utils import concordance_index
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
+from pipeline.downstream.follow_up import followed_exams
 from pipeline.evaluation.inputs import read_predictions
-from pipeline.evaluation.risk_scores import followed_exams, score_risk
+from pipeline.evaluation.risk_scores import score_risk
 from pipeline.evaluation.score import gain_metrics, score, score_task, unit_metrics
 from pipeline.evaluation.scored import Scored, scored_breasts, scored_images, setting_name
 from pipeline.tables import DENSITIES, PREDICTIONS
