@@ -61,9 +61,10 @@ def score_arm(params: Params, model: Path, folder: Path) -> None:
         profile.downstream.embed_batch,
         profile.compute,
     )
-    features = {"pretrained": folder / "features/vindr", "initial": Path("data/features/initial/vindr")}
+    features = {"pretrained": folder / "features", "initial": Path("data/features/initial")}
     for name in TASKS:
-        probe(name, run.tasks[name], Path("data/cohort/vindr"), features, features, settings, 0, folder / name)
+        task = run.tasks[name].model_copy(update={"score_on": []})
+        probe(name, task, Path("data/cohort/vindr"), features, settings, 0, folder / name)
     out = folder / "zero_shot"
     zero_shot(folder / "features", model, run.tasks, ["mass_vindr"], params.report_keys, profile.text, out)
 

@@ -38,9 +38,9 @@ def score_run(params: Params, model: Path, folder: Path) -> None:
         shards, features = Path(f"data/shards/evaluate/{cohort}"), folder / f"features/{cohort}"
         embed(shards, model, features, params.profile.downstream.embed_batch, params.profile.compute)
     for name, (cohort, _) in TASKS.items():
-        features = {"pretrained": folder / f"features/{cohort}", "initial": Path(f"data/features/initial/{cohort}")}
-        out = folder / "probe" / name
-        probe(name, params.run.tasks[name], Path(f"data/cohort/{cohort}"), features, features, settings, 0, out)
+        features = {"pretrained": folder / "features", "initial": Path("data/features/initial")}
+        task = params.run.tasks[name].model_copy(update={"score_on": []})
+        probe(name, task, Path(f"data/cohort/{cohort}"), features, settings, 0, folder / "probe" / name)
 
 
 def task_scores(root: Path, task: str, images: pd.Index) -> dict[str, np.ndarray]:

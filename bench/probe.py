@@ -24,6 +24,7 @@ from pipeline.downstream.feature_table import read_features
 from pipeline.downstream.features import embed
 from pipeline.downstream.fractions import nested_patients
 from pipeline.downstream.labels import image_grades
+from pipeline.downstream.predictions import scored_splits
 from pipeline.downstream.probe import probe
 from pipeline.params import Params, read_params
 
@@ -42,14 +43,10 @@ def embed_seconds(params: Params, cohort: str, encoder: str, folder: Path) -> fl
 def probe_seconds(params: Params, folder: Path) -> float:
     """Every probe of every task."""
     start = time.perf_counter()
+    features = {encoder: Path(f"data/features/{encoder}") for encoder in params.run.embed.encoders}
     for name, task in params.run.tasks.items():
-        own, other = (
-            {encoder: Path(f"data/features/{encoder}/{cohort}") for encoder in params.run.embed.encoders}
-            for cohort in (task.cohort, task.score_on)
-        )
-        probe(
-            name, task, Path(f"data/cohort/{task.cohort}"), own, other, params.run.probe, params.run.seed, folder / name
-        )
+        cohort, seed = Path(f"data/cohort/{task.cohort}"), params.run.seed
+        probe(name, task, cohort, features, params.run.probe, seed, folder / name)
     return time.perf_counter() - start
 
 
@@ -60,7 +57,7 @@ def reference_images(params: Params) -> tuple[int, int]:
         graded = image_grades(Path(f"data/cohort/{task.cohort}"), task.label)
         train = graded[graded["split"] == "train"]
         validation = int((graded["split"] == "validation").sum())
-        scored = sum(tested(cohort) for cohort in (task.cohort, task.score_on))
+        scored = sum(tested(cohort) for cohort in scored_splits(task).values())
         for seed in settings.seeds:
             drawn = nested_patients(train, settings.fractions, np.random.default_rng([params.run.seed, seed]))
             for patients in drawn.values():

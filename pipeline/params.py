@@ -128,7 +128,7 @@ def _check_names(run: Run) -> None:
     _require("finetune.tasks", run.finetune.tasks, set(run.tasks), "tasks")
     _require("zero_shot.tasks", run.zero_shot.tasks, set(run.tasks), "tasks")
     for name, task in run.tasks.items():
-        _require(f"tasks.{name}", [task.cohort, task.score_on], evaluated, "evaluate.cohorts")
+        _require(f"tasks.{name}", [task.cohort, *task.score_on], evaluated, "evaluate.cohorts")
 
 
 def _require(key: str, names: list[str], allowed: set[str], source: str) -> None:
@@ -138,13 +138,15 @@ def _require(key: str, names: list[str], allowed: set[str], source: str) -> None
 
 
 def _check_task(name: str, task: Task) -> None:
-    """A task's kind fits its label, and its second cohort is another one."""
+    """A task's kind fits its label, and its further cohorts are others, each named once."""
     graded = task.label in ("density", "birads")
     if graded != (task.kind == "ordinal"):
         allowed = "ordinal" if graded else "binary"
         raise InputError(f"{PARAMS_FILE}: tasks.{name}.kind: {task.kind} for {task.label}; allowed: {allowed}")
-    if task.cohort == task.score_on:
-        raise InputError(f"{PARAMS_FILE}: tasks.{name}.score_on: {task.score_on} is its own cohort; name another")
+    if task.cohort in task.score_on:
+        raise InputError(f"{PARAMS_FILE}: tasks.{name}.score_on: {task.cohort} is its own cohort; name others alone")
+    if len(set(task.score_on)) < len(task.score_on):
+        raise InputError(f"{PARAMS_FILE}: tasks.{name}.score_on: found {task.score_on}; name every cohort once")
 
 
 def _check_profile(params: Params) -> None:

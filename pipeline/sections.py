@@ -39,13 +39,13 @@ class Section(BaseModel):
 
 
 class Task(Section):
-    """A label to predict from one cohort's images, also scored untrained on another cohort."""
+    """A label to predict from one cohort's images, also scored untrained on other cohorts."""
 
     cohort: Name
     label: Label
     unit: Literal["image"]
     kind: Literal["binary", "ordinal"]
-    score_on: Name
+    score_on: list[Name]
 
 
 class Model(Section):

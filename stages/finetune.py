@@ -7,7 +7,7 @@ from pipeline.errors import run_stage
 from pipeline.params import read_params
 
 
-def main(task: str, cohort: str, shards: str, model: str, out: str, features: str) -> None:
+def main(task: str, cohort: str, shards: str, model: str, out: str, features: str, tuned: str) -> None:
     run, profile = read_params()
     finetune(
         task,
@@ -21,6 +21,7 @@ def main(task: str, cohort: str, shards: str, model: str, out: str, features: st
         profile.compute,
         Path(out),
         Path(features),
+        Path(tuned),
     )
 
 

@@ -7,12 +7,10 @@ from pipeline.errors import run_stage
 from pipeline.params import read_params
 
 
-def main(task: str, cohort: str, *paths: str) -> None:
+def main(task: str, cohort: str, pretrained: str, initial: str, out: str) -> None:
     run = read_params().run
-    pretrained, initial, transfer_pretrained, transfer_initial, out = (Path(path) for path in paths)
-    features = {"pretrained": pretrained, "initial": initial}
-    transfer = {"pretrained": transfer_pretrained, "initial": transfer_initial}
-    probe(task, run.tasks[task], Path(cohort), features, transfer, run.probe, run.seed, out)
+    features = {"pretrained": Path(pretrained), "initial": Path(initial)}
+    probe(task, run.tasks[task], Path(cohort), features, run.probe, run.seed, Path(out))
 
 
 if __name__ == "__main__":

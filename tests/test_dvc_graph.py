@@ -163,14 +163,25 @@ def reruns(key: str) -> set[str]:
     return done
 
 
-AFTER_PRETRAINING = {"embed", "probe", "finetune", "zero_shot", "retrieve", "forgetting", "risk", "fuse", "evaluate"}
+AFTER_PRETRAINING = {
+    "embed",
+    "probe",
+    "finetune",
+    "zero_shot",
+    "retrieve",
+    "forgetting",
+    "transfer",
+    "risk",
+    "fuse",
+    "evaluate",
+}
 
 
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
         ("probe.c_grid", {"probe", "probe_baseline", "evaluate"}),
-        ("finetune.learning_rate", {"finetune", "forgetting", "evaluate"}),
+        ("finetune.learning_rate", {"finetune", "transfer", "forgetting", "evaluate"}),
         ("risk.epochs", {"risk", "evaluate"}),
         ("pretrain.method", {"pretrain"} | AFTER_PRETRAINING),
         ("model.encoder", {"initial", "pretrain"} | AFTER_PRETRAINING),

@@ -1,6 +1,7 @@
-"""An encoder with a head over the grades of a label, and what it says about images of shards."""
+"""An encoder with a head over the grades of a label, its folder on disk, and what it says about images of shards."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,23 @@ from torch import Tensor, nn
 from pipeline.downstream.features import autocast, chosen_device, feature_rows
 from pipeline.downstream.head import zero_head
 from pipeline.downstream.labels import expected_grade
-from pipeline.models.image_tower import ImageEncoder, ImageTower
-from pipeline.sections import Compute
+from pipeline.downstream.predictions import Origin
+from pipeline.models.image_tower import ImageEncoder, ImageTower, create_encoder, feature_shape
+from pipeline.models.two_tower import load_weights, read_config, save_model
+from pipeline.sections import Compute, Finetune, Section
 from pipeline.shards.read import ShardImages
+
+
+class ClassifierConfig(Section):
+    """Everything needed to rebuild a classifier: the encoder's timm name, the size of its images, the grades it tells.
+
+    No grades: the task was not fine-tuned.
+    """
+
+    encoder: str
+    height_px: int
+    width_px: int
+    grades: list[int]
 
 
 class Classifier(nn.Module):
@@ -30,6 +45,32 @@ class Classifier(nn.Module):
         """Logits per grade of images with values 0 to 255."""
         logits: Tensor = self.head(self.encoder(images).mean(dim=(2, 3)))
         return logits
+
+
+def save_classifier(model: Classifier | None, config: ClassifierConfig, folder: Path) -> None:
+    """Writes model.safetensors (without a tensor where there is no model) and config.json into folder, made for it."""
+    save_model(nn.Module() if model is None else model, config, folder)
+
+
+def load_classifier(folder: Path) -> tuple[Classifier, ClassifierConfig] | None:
+    """Rebuilds what `save_classifier` wrote, on the CPU, in evaluation mode; None where the task was not fine-tuned.
+
+    Raises:
+        InputError: a file is missing, or one of the files does not fit the other.
+    """
+    config = read_config(folder, ClassifierConfig)
+    if not config.grades:
+        return None
+    size_px = (config.height_px, config.width_px)
+    channels = feature_shape(config.encoder, *size_px)[0]
+    model = Classifier(create_encoder(config.encoder, size_px), channels, config.grades)
+    load_weights(model, folder)
+    return model.eval(), config
+
+
+def tuned_origin(task_name: str, settings: Finetune, split: str) -> Origin:
+    """Where scores of a fine-tuned model come from."""
+    return Origin(task_name, "ft", "pretrained", 1.0, settings.seed, split)
 
 
 def image_scores(

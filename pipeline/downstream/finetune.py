@@ -13,14 +13,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.allocator import keep_freed_memory
-from pipeline.downstream.classifier import Classifier, image_scores, scores_and_features
+from pipeline.downstream.classifier import (
+    Classifier,
+    ClassifierConfig,
+    image_scores,
+    save_classifier,
+    scores_and_features,
+    tuned_origin,
+)
 from pipeline.downstream.features import autocast, chosen_device, write_features
 from pipeline.downstream.fit import Schedule, fit, shuffled_batches
 from pipeline.downstream.head import class_weights
 from pipeline.downstream.labels import DEVELOPMENT, graded_auc, image_grades
-from pipeline.downstream.predictions import Origin, prediction_rows, write_predictions
+from pipeline.downstream.predictions import prediction_rows, write_predictions
 from pipeline.models.image_tower import ImageTower, feature_shape, hold_batch_norm
-from pipeline.models.two_tower import load_model
+from pipeline.models.two_tower import ModelConfig, load_model, read_config
 from pipeline.params import by_encoder
 from pipeline.sections import Augment, Compute, Downstream, Finetune, Task
 from pipeline.shards.read import ShardImages, index_shards
@@ -50,12 +57,13 @@ def finetune(
     compute: Compute,
     out: Path,
     features: Path,
+    tuned: Path,
 ) -> None:
     """Writes out/predictions.parquet: expected grades of the validation and test images after fine-tuning.
 
     And features/features.parquet (tables.FEATURES): the test images by the fine-tuned encoder under the Tr module of
-    pretraining. A task that is not in the settings' list gives no rows; so, with a warning, do training images that are
-    all of one grade.
+    pretraining. And the fine-tuned classifier into tuned (`save_classifier`). A task that is not in the settings' list
+    gives no rows and no weights; so, with a warning, do training images that are all of one grade.
 
     Args:
         task_name: Name of the task.
@@ -69,29 +77,44 @@ def finetune(
         compute: Device and precision.
         out: Folder of the predictions.
         features: Folder of the features.
+        tuned: Folder of the classifier.
 
     Raises:
         InputError: a GPU is asked for and none is there.
     """
-    device, parts, embedded = chosen_device(compute), [], []
+    device, parts, embedded, model = chosen_device(compute), [], [], None
     keep_freed_memory()
     rows = _rows_by_split(cohort, shards, task.label)
-    if task_name not in settings.tasks:
-        print(f"{task_name}: not in finetune.tasks")
-    elif rows["train"]["grade"].nunique() < 2:
-        print(f"warning: {task_name}: one grade only among the training images", file=sys.stderr)
-    else:
-        model, tower, schedule = _start(model_folder, rows["train"], settings, downstream, device)
+    network = read_config(model_folder, ModelConfig)
+    config = ClassifierConfig(
+        encoder=network.encoder,
+        height_px=network.height_px,
+        width_px=network.width_px,
+        grades=_grades(task_name, rows["train"], settings),
+    )
+    if config.grades:
+        model, tower, schedule = _start(model_folder, config, settings, downstream, device)
         images = ShardImages(shards, kept_row_groups(world=1))
         _train(model, images, rows["train"], rows["validation"], schedule, augment, compute, settings.seed)
         scores = {"validation": image_scores(model, images, rows["validation"], schedule.batch, compute)}
         scores["test"], tested = scores_and_features(model, tower, images, rows["test"], schedule.batch, compute)
-        for split, found in scores.items():
-            origin = Origin(task_name, "ft", "pretrained", 1.0, settings.seed, split)
-            parts.append(prediction_rows(rows[split], found, origin))
+        parts = [prediction_rows(rows[s], found, tuned_origin(task_name, settings, s)) for s, found in scores.items()]
         embedded.append(tested)
     write_predictions(parts, out)
     write_features(embedded, features)
+    save_classifier(model, config, tuned)
+
+
+def _grades(task_name: str, train: pd.DataFrame, settings: Finetune) -> list[int]:
+    """The grades of the training images, which the model learns to tell; none where it is not to be fine-tuned."""
+    grades = sorted(train["grade"].unique().tolist())
+    if task_name not in settings.tasks:
+        print(f"{task_name}: not in finetune.tasks")
+        return []
+    if len(grades) < 2:
+        print(f"warning: {task_name}: one grade only among the training images", file=sys.stderr)
+        return []
+    return grades
 
 
 def _rows_by_split(cohort: Path, shards: Path, label: str) -> dict[str, pd.DataFrame]:
@@ -103,15 +126,19 @@ def _rows_by_split(cohort: Path, shards: Path, label: str) -> dict[str, pd.DataF
 
 
 def _start(
-    model_folder: Path, train: pd.DataFrame, settings: Finetune, downstream: Downstream, device: torch.device
+    model_folder: Path,
+    config: ClassifierConfig,
+    settings: Finetune,
+    downstream: Downstream,
+    device: torch.device,
 ) -> tuple[Classifier, ImageTower, Schedule]:
-    """The pretrained encoder under a head for the grades of the training images, and how long to train it.
+    """The pretrained encoder under a head for the grades, and how long to train it.
 
     The tower is that of pretraining on the very same encoder, which learns in place; its Tr module does not learn.
     """
-    pretrained, config = load_model(model_folder)
+    pretrained = load_model(model_folder)[0]
     channels = feature_shape(config.encoder, config.height_px, config.width_px)[0]
-    model = Classifier(pretrained.image.encoder, channels, sorted(train["grade"].unique().tolist())).to(device)
+    model = Classifier(pretrained.image.encoder, channels, config.grades).to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an overload torch does not type
     rate = downstream.finetune_learning_rate if settings.learning_rate == "auto" else settings.learning_rate
     epochs, batch = (by_encoder(t, config.encoder) for t in (downstream.finetune_epochs, downstream.finetune_batch))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from pipeline.sections import Task
 from pipeline.tables import PREDICTIONS, write_table
 
 IDS = ["image_id", "breast_id", "exam_id", "patient_id"]
@@ -21,8 +22,8 @@ class Origin(NamedTuple):
     """Where scores come from.
 
     method: how they were made. encoder: one of sections.ENCODERS, a baseline's name, or TUNED and a task. fraction: of
-    the training patients used. seed: of the repetition. split: validation, test or transfer. horizon_years: 0, or the
-    years within which a score is a risk.
+    the training patients used. seed: of the repetition. split: validation, or one of `scored_splits`. horizon_years: 0,
+    or the years within which a score is a risk.
     """
 
     task: str
@@ -32,6 +33,11 @@ class Origin(NamedTuple):
     seed: int
     split: str
     horizon_years: int = 0
+
+
+def scored_splits(task: Task) -> dict[str, str]:
+    """Split of the predictions -> cohort whose test images it holds: `test`, and `transfer_<cohort>` of the others."""
+    return {"test": task.cohort} | {f"transfer_{cohort}": cohort for cohort in task.score_on}
 
 
 def prediction_rows(ids: pd.DataFrame, scores: Float[np.ndarray, " unit"], origin: Origin) -> pd.DataFrame:

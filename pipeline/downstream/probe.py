@@ -17,16 +17,14 @@ from pipeline.downstream.fractions import nested_patients
 from pipeline.downstream.head import head_probabilities, train_linear_head
 from pipeline.downstream.labels import expected_grade, graded_auc, image_grades
 from pipeline.downstream.logistic import logistic_path
-from pipeline.downstream.predictions import Origin, prediction_rows, write_predictions
+from pipeline.downstream.predictions import Origin, prediction_rows, scored_splits, write_predictions
 from pipeline.sections import Probe, Task
 
-# Split of the predictions -> the images it scores.
-SCORED = ("validation", "test", "transfer")
-Scores = dict[str, Float[np.ndarray, " _"]]
+Scores = dict[str, Float[np.ndarray, " _"]]  # by split of the predictions
 
 
 class ProbeImages(NamedTuple):
-    """Frozen features of one encoder: labelled training and validation images, and what is scored (no labels)."""
+    """Frozen features of one encoder: labelled training and validation images; what is scored, by split (no labels)."""
 
     train: pd.DataFrame
     train_grades: Int64[np.ndarray, " train"]
@@ -41,7 +39,6 @@ def probe(
     task: Task,
     cohort: Path,
     features: Mapping[str, Path],
-    transfer_features: Mapping[str, Path],
     settings: Probe,
     seed: int,
     out: Path,
@@ -52,8 +49,7 @@ def probe(
         task_name: Name of the task.
         task: Its label and kind.
         cohort: Folder of the task's cohort table.
-        features: Features of that cohort by encoder.
-        transfer_features: Features of the cohort the probes are also scored on, by encoder.
+        features: Folder with the features per cohort, by encoder.
         settings: Fractions, seeds, penalties, the paper's schedule.
         seed: The project's; with each of the settings' seeds it decides which patients a fraction holds.
         out: Folder to write to.
@@ -66,7 +62,7 @@ def probe(
     parts = []
     with one_thread():
         for encoder, folder in features.items():
-            images = _images(graded, read_features(folder), read_features(transfer_features[encoder]))
+            images = _images(graded, task, folder)
             logistic: dict[bytes, Scores] = {}
             for repeat, fraction in product(settings.seeds, settings.fractions):
                 rows = images.train["patient_id"].isin(drawn[repeat][fraction]).to_numpy()
@@ -93,19 +89,16 @@ def probe_baseline(
         out: Folder to write to.
     """
     for task_name, task in tasks.items():
-        own, other = ({name: features / cohort} for cohort in (task.cohort, task.score_on))
-        probe(task_name, task, cohorts / task.cohort, own, other, settings, seed, out / task_name)
+        probe(task_name, task, cohorts / task.cohort, {name: features}, settings, seed, out / task_name)
 
 
-def _images(graded: pd.DataFrame, own: pd.DataFrame, other: pd.DataFrame) -> ProbeImages:
+def _images(graded: pd.DataFrame, task: Task, features: Path) -> ProbeImages:
     """Joins labels and features; only the development splits have labels here."""
-    labelled = own.merge(graded[["image_id", "grade"]], on="image_id", validate="one_to_one")
+    tables = {split: read_features(features / cohort) for split, cohort in scored_splits(task).items()}
+    labelled = tables["test"].merge(graded[["image_id", "grade"]], on="image_id", validate="one_to_one")
     train, validation = (labelled[labelled["split"] == split] for split in ("train", "validation"))
-    scored = {
-        "validation": validation,
-        "test": own[own["split"] == "test"],
-        "transfer": other[other["split"] == "test"],
-    }
+    scored = {"validation": validation}
+    scored |= {split: images[images["split"] == "test"] for split, images in tables.items()}
     return ProbeImages(
         train[["patient_id"]],
         train["grade"].to_numpy(np.int64),
@@ -142,10 +135,10 @@ def _logistic(
 ) -> Scores:
     """Expected grades of the penalty that ranks the validation split best (the strongest of equals)."""
     known = np.unique(grades)
-    others = [images.scored_features[split].astype(np.float64) for split in SCORED]
+    others = [features.astype(np.float64) for features in images.scored_features.values()]
     strongest_first = sorted(c_grid)
     path = [
-        dict(zip(SCORED, (expected_grade(p, known) for p in probabilities), strict=True))
+        dict(zip(images.scored, (expected_grade(p, known) for p in probabilities), strict=True))
         for probabilities in logistic_path(train.astype(np.float64), grades, others, strongest_first)
     ]
     reached = [graded_auc(images.validation_grades, scores["validation"]) for scores in path]
@@ -170,4 +163,4 @@ def _paper(
 
     schedule = Schedule(settings.paper_epochs, settings.paper_batch, settings.paper_learning_rate)
     head = train_linear_head(train, classes, reached, schedule, seed)
-    return {split: scores(head, split) for split in SCORED}
+    return {split: scores(head, split) for split in images.scored}

@@ -17,7 +17,7 @@ from pipeline.metrics.retrieval import best_ranks
 from pipeline.models.methods import METHODS
 from pipeline.models.text_states import read_keys, read_states
 from pipeline.models.text_tower import pad_states
-from pipeline.models.two_tower import load_model, read_config
+from pipeline.models.two_tower import ModelConfig, load_model, read_config
 
 DEPTHS = (1, 5, 10)
 DECIMALS = 4
@@ -69,7 +69,7 @@ def retrieve(
 
 def questions(model_folder: Path, text: Path) -> Questions:
     """As its method allows; keys and reports as in `image_text_queries`."""
-    traits = METHODS[read_config(model_folder).method]
+    traits = METHODS[read_config(model_folder, ModelConfig).method]
     reports = embed_reports(model_folder, text) if traits.text and not traits.captions else None
     return Questions("embedding" if traits.text else "backbone", read_keys(text), reports)
 

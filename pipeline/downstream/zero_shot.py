@@ -141,7 +141,7 @@ def text_side(model_folder: Path, keys: Sequence[str], text: Text) -> TextSide |
     Returns:
         None for a model that met no text in pretraining.
     """
-    traits = METHODS[read_config(model_folder).method]
+    traits = METHODS[read_config(model_folder, ModelConfig).method]
     if not traits.text:
         return None
     model, config = load_model(model_folder)

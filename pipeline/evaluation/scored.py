@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.downstream.labels import as_grades
+from pipeline.downstream.predictions import scored_splits
 from pipeline.sections import Task
 
 SETTING_KEYS = ["method", "fraction", "encoder"]
@@ -15,7 +16,7 @@ SETTING_KEYS = ["method", "fraction", "encoder"]
 class Scored(NamedTuple):
     """Test units of one setting, in the order of their ids.
 
-    task, split: As in metrics.json; split is `test`, or `transfer_<cohort>` for units of another cohort.
+    task, split: As in metrics.json; split is one of `scored_splits`.
     setting: The method with its percentage of the training patients (`lp_10`), or `zero_shot`.
     grades: 0 or 1 of a binary label, else the ordinal grade [unit].
     scores: Higher means more of the label [seed, unit].
@@ -49,7 +50,7 @@ class Scored(NamedTuple):
 def scored_images(
     predictions: pd.DataFrame, labels: Mapping[str, pd.DataFrame], tasks: Mapping[str, Task]
 ) -> list[Scored]:
-    """Every setting of every task on its own test images and on those of `score_on`.
+    """Every setting of every task on the test images of its own cohort and of those in `score_on`.
 
     Args:
         predictions: Rows of tables.PREDICTIONS; validation rows are ignored.
@@ -61,11 +62,10 @@ def scored_images(
     """
     found = []
     for name, task in tasks.items():
-        for split, cohort in (("test", task.cohort), ("transfer", task.score_on)):
+        for split, cohort in scored_splits(task).items():
             rows = predictions[(predictions["task"] == name) & (predictions["split"] == split)]
             truth = image_grades(labels[cohort], task.label)
-            target = split if split == "test" else f"transfer_{cohort}"
-            found += list(_settings(rows, truth, "image_id", (name, target), task.kind == "ordinal"))
+            found += list(_settings(rows, truth, "image_id", (name, split), task.kind == "ordinal"))
     return found
 
 

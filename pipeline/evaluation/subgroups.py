@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.cohorts.breasts import age_bands
+from pipeline.downstream.predictions import scored_splits
 from pipeline.evaluation.scored import Scored, scored_images
 from pipeline.metrics.bootstrap import Interval, PatientPairs, auc_interval, auc_pairs, pair_interval
 from pipeline.sections import Task
@@ -91,7 +92,7 @@ def group_units(
 ) -> list[Grouping]:
     """The pretrained encoder's test units (all training patients), divided, in the order of tasks, variables, groups.
 
-    Density, age band, vendor and race divide the task's own test split; cohort sets it beside the transfer split.
+    Density, age band, vendor and race divide the task's own test split; cohort sets it beside the transfer splits.
 
     Args:
         predictions: Rows of tables.PREDICTIONS; other encoders, methods and splits are ignored.
@@ -142,7 +143,7 @@ def _cohort_units(
     """setting -> cohort -> the whole test or transfer split; patients of two cohorts never share a name."""
     found: dict[str, dict[str, Scored]] = {}
     for unit in scored_images(rows, labels, {name: task}):
-        cohort = task.cohort if unit.split == "test" else task.score_on
+        cohort = scored_splits(task)[unit.split]
         patients = np.char.add(f"{cohort}/", unit.patients)
         found.setdefault(unit.setting, {})[cohort] = unit._replace(patients=patients)
     return found

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -21,6 +21,7 @@ from pipeline.sections import Method, Section, Text, Tr
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
+Config = TypeVar("Config", bound=Section)
 
 
 class Temperatures(Section):
@@ -162,8 +163,8 @@ def _language(config: ModelConfig) -> Any:
     return TrainableText(config.language, "lora")
 
 
-def save_model(model: TwoTower, config: ModelConfig, folder: Path) -> None:
-    """Writes model.safetensors and config.json into folder, which is made."""
+def save_model(model: nn.Module, config: Section, folder: Path) -> None:
+    """Writes model.safetensors, and what rebuilds the model as config.json, into folder, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / WEIGHTS_FILE)
@@ -179,22 +180,31 @@ def load_model(folder: Path) -> tuple[TwoTower, ModelConfig]:
     Raises:
         InputError: a file or the text encoder is missing, or one of the files does not fit the other.
     """
-    config = read_config(folder)
+    config = read_config(folder, ModelConfig)
     model = build_model(config)
+    load_weights(model, folder)
+    return model.eval(), config
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Fills a model with the weights that `save_model` wrote.
+
+    Raises:
+        InputError: the file is missing, or is of another model.
+    """
     try:
         model.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=True)
     except (RuntimeError, FileNotFoundError) as error:
         raise InputError(f"{folder / WEIGHTS_FILE}: not the weights of {CONFIG_FILE} beside it: {error}") from error
-    return model.eval(), config
 
 
-def read_config(folder: Path) -> ModelConfig:
+def read_config(folder: Path, kind: type[Config]) -> Config:
     """The configuration of a saved model.
 
     Raises:
         InputError: config.json is missing or is not a configuration.
     """
     try:
-        return ModelConfig.model_validate_json((folder / CONFIG_FILE).read_text())
+        return kind.model_validate_json((folder / CONFIG_FILE).read_text())
     except (FileNotFoundError, ValidationError) as error:
         raise InputError(f"{folder / CONFIG_FILE}: not a model's configuration: {error}") from error

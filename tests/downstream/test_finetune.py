@@ -11,9 +11,10 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from pipeline.downstream import finetune as module
-from pipeline.downstream.classifier import image_scores, scores_and_features
+from pipeline.downstream.classifier import image_scores, load_classifier, scores_and_features
 from pipeline.downstream.feature_table import feature_matrix, read_features
 from pipeline.downstream.finetune import finetune
+from pipeline.downstream.transfer import transfer
 from pipeline.errors import InputError
 from pipeline.models.two_tower import load_model
 from pipeline.params import read_params
@@ -24,8 +25,8 @@ from pipeline.tables import COHORT, PREDICTIONS, read_table, write_table
 Write = Callable[..., pd.DataFrame]
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = read_params(ROOT).profile
-MASS = Task(cohort="small", label="mass", unit="image", kind="binary", score_on="other")
-DENSITY = Task(cohort="small", label="density", unit="image", kind="ordinal", score_on="other")
+MASS = Task(cohort="small", label="mass", unit="image", kind="binary", score_on=["other"])
+DENSITY = Task(cohort="small", label="density", unit="image", kind="ordinal", score_on=["other"])
 SETTINGS = Finetune(tasks=["mass_small"], seed=4, learning_rate=3e-3)
 CPU = Compute(device="cpu", precision="fp32", workers=1, backend="local", processes=1)
 
@@ -51,6 +52,7 @@ def run(
         compute,
         folder / name,
         folder / name / "features",
+        folder / name / "model",
     )
     return read_table(folder / name / "predictions.parquet", PREDICTIONS)
 
@@ -125,6 +127,57 @@ def test_one_pass_for_both_scores_as_the_classifier_does(folder: Path, started: 
     assert features["image_id"].tolist() == rows["image_id"].tolist()
 
 
+def run_transfer(folder: Path, task: Task) -> pd.DataFrame:
+    out = folder / "transferred"
+    transfer("mass_small", task, folder / "out/model", folder / "all", SETTINGS, {"default": 16}, CPU, out)
+    return read_table(out / "predictions.parquet", PREDICTIONS)
+
+
+@pytest.fixture
+def elsewhere(folder: Path, write_archive: Write, write_shards: Write) -> pd.DataFrame:
+    """The labels of a cohort that fine-tuning never saw; its shards, and those of `small`, lie in `all`."""
+    images = write_archive(folder / "other", cohort="other", patients=30, seed=3)
+    write_shards(folder / "all/other", images)
+    (folder / "shards").rename(folder / "all/small")
+    (folder / "shards").symlink_to(folder / "all/small")
+    return images
+
+
+def test_the_saved_classifier_scores_its_own_test_images_as_fine_tuning_did(folder: Path, elsewhere: object) -> None:
+    rows = run(folder)
+    model, config = load_classifier(folder / "out/model") or pytest.fail("no classifier")
+    assert config.grades == model.grades == [0, 1]
+    images = index_shards(folder / "shards", ["test"])
+    again = pd.Series(image_scores(model, ShardImages(folder / "shards"), images, 5, CPU), images["image_id"])
+    scored = rows[rows["split"] == "test"].set_index("image_id")["score"]
+    np.testing.assert_allclose(again.loc[scored.index], scored, atol=1e-5)
+
+
+def test_a_fine_tuned_model_is_scored_on_the_test_images_of_other_cohorts(folder: Path, elsewhere: Any) -> None:
+    run(folder, epochs=8)
+    rows = run_transfer(folder, MASS)
+    origins = rows[["task", "method", "encoder", "fraction", "seed", "split"]].drop_duplicates()
+    assert origins.to_numpy().tolist() == [["mass_small", "ft", "pretrained", 1.0, 4, "transfer_other"]]
+    truth = elsewhere[elsewhere["split"] == "test"].set_index("image_id")["mass"].astype(bool)
+    assert sorted(rows["image_id"]) == sorted(truth.index)
+    assert roc_auc_score(truth.loc[rows["image_id"]], rows["score"]) > 0.9
+    assert run_transfer(folder, MASS.model_copy(update={"score_on": []})).empty
+
+
+def test_a_task_that_was_not_fine_tuned_is_scored_nowhere(folder: Path, elsewhere: object) -> None:
+    run(folder, settings=SETTINGS.model_copy(update={"tasks": []}))
+    assert load_classifier(folder / "out/model") is None
+    assert run_transfer(folder, MASS).empty
+
+
+def test_weights_of_another_classifier_are_refused(folder: Path, elsewhere: object) -> None:
+    run(folder)
+    config = folder / "out/model/config.json"
+    config.write_text(config.read_text().replace("[\n    0,\n    1\n  ]", "[0, 1, 2]"))
+    with pytest.raises(InputError, match=r"model\.safetensors: not the weights of config\.json beside it"):
+        run_transfer(folder, MASS)
+
+
 def test_a_model_without_tr_module_has_no_embedding(folder: Path, write_model: Write) -> None:
     write_model(folder / "model", method="none")
     run(folder)
@@ -145,7 +198,7 @@ def test_labels_of_the_test_split_are_never_read_and_the_file_is_the_same_twice(
     images.loc[images["split"] == "test", "mass"] = True
     write_table(images, file, COHORT)
     run(folder, "planted")
-    for file in ("predictions.parquet", "features/features.parquet"):
+    for file in ("predictions.parquet", "features/features.parquet", "model/model.safetensors"):
         assert (folder / "sealed" / file).read_bytes() == (folder / "planted" / file).read_bytes()
 
 

@@ -21,8 +21,8 @@ from tests.downstream.test_zero_shot import KEYS, TASKS, TEXT, LetterEncoder
 Write = Callable[..., pd.DataFrame]
 SCORED = ["mass_small", "density_small"]
 ALL_TASKS = TASKS | {
-    "mass_other": Task(cohort="other", label="mass", unit="image", kind="binary", score_on="small"),
-    "mass_again": Task(cohort="small", label="mass", unit="image", kind="binary", score_on="other"),
+    "mass_other": Task(cohort="other", label="mass", unit="image", kind="binary", score_on=["small"]),
+    "mass_again": Task(cohort="small", label="mass", unit="image", kind="binary", score_on=["other"]),
 }
 DIRECTIONS = {"image_to_text", "text_to_image", "cc_to_mlo"}
 OWN_PROMPTS = {

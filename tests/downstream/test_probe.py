@@ -1,5 +1,6 @@
 """Probes: every row that is due, learning where there is signal, and no look at the test labels."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,23 +26,29 @@ SETTINGS = Probe(
     paper_learning_rate=5e-3,
     paper_batch=16,
 )
-MASS = Task(cohort="small", label="mass", unit="image", kind="binary", score_on="other")
-DENSITY = Task(cohort="small", label="density", unit="image", kind="ordinal", score_on="other")
+MASS = Task(cohort="small", label="mass", unit="image", kind="binary", score_on=["other"])
+DENSITY = Task(cohort="small", label="density", unit="image", kind="ordinal", score_on=["other"])
+OTHERS: tuple[list[str], ...] = ([], ["other"], ["third", "other"])
 WriteArchive = Callable[..., pd.DataFrame]
 
 
 def run(folder: Path, task: Task, name: str = "out", settings: Probe = SETTINGS) -> pd.DataFrame:
-    own = {"pretrained": folder / "own" / "features", "initial": folder / "initial" / "features"}
-    other = {"pretrained": folder / "other" / "features", "initial": folder / "other" / "features"}
-    probe("mass_small", task, folder / "own" / "cohort", own, other, settings, 7, folder / name)
+    features = {encoder: folder / "features" / encoder for encoder in ("pretrained", "initial")}
+    probe("mass_small", task, folder / "own" / "cohort", features, settings, 7, folder / name)
     return read_table(folder / name / "predictions.parquet", PREDICTIONS)
 
 
 @pytest.fixture
 def truth(tmp_path: Path, write_archive: WriteArchive) -> pd.DataFrame:
-    write_archive(tmp_path / "other", cohort="other", patients=24, seed=5)
+    """Of the cohort `small`; there is `other`, too, whose images look alike to both encoders, and `third`."""
     write_archive(tmp_path / "initial", signal=0.0)
-    return write_archive(tmp_path / "own")
+    known = write_archive(tmp_path / "own")
+    for encoder, own in (("pretrained", "own"), ("initial", "initial")):
+        shutil.copytree(tmp_path / own / "features", tmp_path / "features" / encoder / "small")
+        for seed, cohort in enumerate(("other", "third"), start=5):
+            write_archive(tmp_path / cohort, cohort=cohort, patients=24, seed=seed)
+            shutil.move(tmp_path / cohort / "features", tmp_path / "features" / encoder / cohort)
+    return known
 
 
 def test_every_row_that_is_due(tmp_path: Path, truth: pd.DataFrame) -> None:
@@ -52,9 +59,19 @@ def test_every_row_that_is_due(tmp_path: Path, truth: pd.DataFrame) -> None:
     splits = truth["split"].value_counts()
     assert set(counts.xs("test", level="split")) == {splits["test"]}
     assert set(counts.xs("validation", level="split")) == {splits["validation"]}
-    assert rows.loc[rows["split"] == "transfer", "image_id"].str.startswith("other").all()
+    assert rows.loc[rows["split"] == "transfer_other", "image_id"].str.startswith("other").all()
     assert rows["image_id"].notna().all()
     assert not rows.duplicated([*keys, "image_id"]).any()
+
+
+def test_every_cohort_of_score_on_is_scored_and_changes_no_other_score(tmp_path: Path, truth: pd.DataFrame) -> None:
+    rows = {len(others): run(tmp_path, MASS.model_copy(update={"score_on": others})) for others in OTHERS}
+    assert set(rows[0]["split"]) == {"validation", "test"}
+    assert set(rows[2]["split"]) == {"validation", "test", "transfer_third", "transfer_other"}
+    assert rows[2].loc[rows[2]["split"] == "transfer_third", "image_id"].str.startswith("third").all()
+    for fewer in (0, 1):
+        kept = rows[2][rows[2]["split"].isin(rows[fewer]["split"])].reset_index(drop=True)
+        pd.testing.assert_frame_equal(kept, rows[fewer])
 
 
 @pytest.mark.parametrize("method", ["lp", "lp_paper"])
@@ -77,11 +94,12 @@ def test_reaches_the_best_possible_auc_of_a_planted_signal(
     """Feature 0 is the label times `signal` plus unit noise: the best score there is, of AUC Phi(signal / sqrt 2)."""
     truth = write_archive(tmp_path, patients=1200, width=32, signal=signal)
     settings = SETTINGS.model_copy(update={"fractions": [1.0], "seeds": [0], "paper_epochs": 30, "paper_batch": 96})
-    own = {"pretrained": tmp_path / "features"}
-    probe("mass_small", MASS, tmp_path / "cohort", own, own, settings, 7, tmp_path / "out")
+    shutil.move(tmp_path / "features", tmp_path / "small")
+    task = MASS.model_copy(update={"score_on": []})
+    probe("mass_small", task, tmp_path / "cohort", {"pretrained": tmp_path}, settings, 7, tmp_path / "out")
     rows = read_table(tmp_path / "out" / "predictions.parquet", PREDICTIONS)
     rows = rows[rows["split"] == "test"].merge(truth[["image_id", "mass"]], on="image_id")
-    features = read_features(tmp_path / "features").set_index("image_id")["backbone"]
+    features = read_features(tmp_path / "small").set_index("image_id")["backbone"]
     for method, scored in rows.groupby("method"):
         labels = scored["mass"].astype(bool)
         best = roc_auc_score(labels, [vector[0] for vector in features.loc[scored["image_id"]]])
@@ -122,7 +140,7 @@ def test_unknown_labels_are_left_out(tmp_path: Path, truth: pd.DataFrame) -> Non
 def test_one_grade_only_warns_and_gives_no_rows(
     tmp_path: Path, truth: pd.DataFrame, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = Task(cohort="small", label="calcification", unit="image", kind="binary", score_on="other")
+    task = Task(cohort="small", label="calcification", unit="image", kind="binary", score_on=["other"])
     assert run(tmp_path, task).empty
     assert "mass_small: one grade only, fraction 0.1, seed 0" in capsys.readouterr().err
 

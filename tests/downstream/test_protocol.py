@@ -75,8 +75,16 @@ def used_rows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.nd
         return original(images, rows, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(probe_module, "_fit", spy)
-    own = {"pretrained": folder / "features"}
-    probe("mass", MASS, folder / "cohort", own, own, SETTINGS, 7, folder / "out")
+    (folder / "features").rename(folder / "small")
+    probe(
+        "mass",
+        MASS.model_copy(update={"score_on": []}),
+        folder / "cohort",
+        {"pretrained": folder},
+        SETTINGS,
+        7,
+        folder / "out",
+    )
     return seen
 
 

@@ -17,8 +17,8 @@ from pipeline.tables import PREDICTIONS, read_table
 
 Write = Callable[..., pd.DataFrame]
 TASKS = {
-    "mass_small": Task(cohort="small", label="mass", unit="image", kind="binary", score_on="other"),
-    "density_small": Task(cohort="small", label="density", unit="image", kind="ordinal", score_on="other"),
+    "mass_small": Task(cohort="small", label="mass", unit="image", kind="binary", score_on=["other"]),
+    "density_small": Task(cohort="small", label="density", unit="image", kind="ordinal", score_on=["other"]),
 }
 KEYS = ("birads", "mass", "calcification")
 TEXT = Text(model="none", revision=None, max_tokens=12)

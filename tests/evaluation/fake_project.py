@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipeline.cohorts.manifest import write_manifests
 from pipeline.dicom.store import CODEC, encode_crop
+from pipeline.downstream.predictions import scored_splits
 from pipeline.evaluation.inputs import EvaluationInputs
 from pipeline.params import read_params
 from pipeline.sections import Run, Task
@@ -43,9 +44,11 @@ def write_project(root: Path, run: Run) -> EvaluationInputs:
     for name, task in run.tasks.items():
         _write_predictions(_probe_rows(name, task, truth, run, rng, STRENGTH), predictions / "probe" / name)
     for name in run.finetune.tasks:
-        tuned = _scored(name, truth[run.tasks[name].cohort], run.tasks[name].label, "test", 1.8, rng)
-        tuned = tuned.assign(method="ft", encoder="pretrained", fraction=1.0, seed=0)
-        _write_predictions([tuned], predictions / "finetune" / name)
+        task = run.tasks[name]
+        for split, cohort in scored_splits(task).items():
+            tuned = _scored(name, truth[cohort], task.label, split, 1.8 if split == "test" else 1.2, rng)
+            tuned = tuned.assign(method="ft", encoder="pretrained", fraction=1.0, seed=0)
+            _write_predictions([tuned], predictions / ("finetune" if split == "test" else f"transfer/{cohort}") / name)
     _write_predictions(_zero_shot_rows(truth, run, rng), predictions / "zero_shot")
     _write_predictions(_risk_rows(truth[run.risk.cohort], run, rng), predictions / "risk")
     _write_predictions(_fuse_rows(truth[run.fuse.cohort], run, rng), predictions / "fuse")
@@ -163,8 +166,8 @@ def _probe_rows(
     for (method, encoder), strength in strengths.items():
         for fraction in run.probe.fractions:
             for seed in run.probe.seeds:
-                for split, cohort, share in (("test", task.cohort, 1.0), ("transfer", task.score_on, 0.6)):
-                    better = strength * share * (0.5 + 0.5 * fraction)
+                for split, cohort in scored_splits(task).items():
+                    better = strength * (1.0 if split == "test" else 0.6) * (0.5 + 0.5 * fraction)
                     rows = _scored(name, truth[cohort], task.label, split, better, rng)
                     yield rows.assign(method=method, encoder=encoder, fraction=fraction, seed=seed)
 

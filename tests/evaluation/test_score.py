@@ -25,11 +25,11 @@ def joined(evaluated, task: str, split: str, cohort: str, **keys: object) -> pd.
 
 
 def test_auc_is_the_mean_over_seeds_on_known_labels(evaluated) -> None:
-    for split, cohort in (("test", "vindr"), ("transfer", "screening")):
+    for split, cohort in (("test", "vindr"), ("transfer_screening", "screening")):
         rows = joined(evaluated, "mass_vindr", split, cohort, method="lp", encoder="pretrained", fraction=0.1)
         known = rows[rows["mass"].notna()]
         aucs = [roc_auc_score(seed["mass"].astype(bool), seed["score"]) for _, seed in known.groupby("seed")]
-        entry = evaluated.metrics["mass_vindr"]["test" if split == "test" else "transfer_screening"]["lp_10"]
+        entry = evaluated.metrics["mass_vindr"][split]["lp_10"]
         assert entry["pretrained"]["auc"] == round(np.mean(aucs), 4)
         assert entry["pretrained"]["seed_std"] == round(np.std(aucs, ddof=1), 4)
         assert entry["pretrained"]["n"] == 236  # 240 test images, 4 of unknown mass
@@ -101,7 +101,7 @@ def test_birads_is_graded_and_incomplete_is_no_grade(evaluated) -> None:
     labels = evaluated.inputs.read_labels("vindr")
     labels.loc[labels["birads"] == 1, "birads"] = 0
     tasks = {"birads_vindr": evaluated.run.tasks["birads_vindr"]}
-    truth = {"vindr": labels, "screening": evaluated.inputs.read_labels("screening")}
+    truth = {"vindr": labels} | {other: evaluated.inputs.read_labels(other) for other in tasks["birads_vindr"].score_on}
     unit = scored_images(rows[PREDICTIONS.names], truth, tasks)[0]
     known = rows[rows["birads"] != 1]
     aucs = [roc_auc_score(known["birads"] >= cut, known["score"]) for cut in (3, 4, 5)]

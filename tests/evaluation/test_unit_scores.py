@@ -16,7 +16,7 @@ from pipeline.evaluation.unit_scores import learned_scores, unit_scores
 from pipeline.metrics.delong import delong_interval
 from pipeline.sections import Task
 
-TASKS = {"mass_here": Task(cohort="here", label="mass", unit="image", kind="binary", score_on="there")}
+TASKS = {"mass_here": Task(cohort="here", label="mass", unit="image", kind="binary", score_on=["there"])}
 SEEDS = (0, 1)
 
 
@@ -38,7 +38,7 @@ class Simulated(NamedTuple):
 
     def predictions(self) -> pd.DataFrame:
         """Validation and test of `here`, and the test images of `there` as transfer."""
-        transfer = self.there[self.there["split"] == "test"].assign(split="transfer")
+        transfer = self.there[self.there["split"] == "test"].assign(split="transfer_there")
         keys = dict(task="mass_here", method="lp", encoder="pretrained", fraction=1.0)
         rows = pd.concat([self.here, transfer], ignore_index=True)
         return pd.concat(

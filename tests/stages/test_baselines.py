@@ -92,8 +92,7 @@ def run_stages() -> None:
         stages.embed.main(f"shards/{cohort}", "models/initial", f"features/initial/{cohort}")
         model = f"models/baselines/{BASELINE}"
         stages.embed.main(f"shards/{BASELINE}/{cohort}", model, f"features/{BASELINE}/{cohort}")
-    own = ("features/initial/vindr",) * 2 + ("features/initial/screening",) * 2
-    stages.probe.main("mass_vindr", "cohort/vindr", *own, "predictions/probe")
+    stages.probe.main("mass_vindr", "cohort/vindr", "features/initial", "features/initial", "predictions/probe")
     stages.probe_baseline.main(BASELINE, "cohort", f"features/{BASELINE}", f"predictions/{BASELINE}")
 
 
