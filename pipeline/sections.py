@@ -1,6 +1,7 @@
 """One frozen, strictly typed model per section of params.yaml and of conf/profile/<profile>.yaml; no defaults."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator
 
@@ -30,6 +31,7 @@ Exclusion = Literal[
     "not_mammography", "for_processing", "tomosynthesis", "multi_frame", "synthetic_2d", "implant_displaced",
     "magnification", "spot_compression", "partial_view", "specimen", "biopsy", "stereo",
 ]  # fmt: skip
+V = TypeVar("V")
 
 
 class Section(BaseModel):
@@ -463,3 +465,8 @@ class Profile(Section):
         """Section `pack` as it would be with this preparation."""
         chosen = self.preparations[preparation]
         return Pack(preparation=preparation, shards=self.packing.shards, **chosen.model_dump())
+
+
+def by_encoder(table: Mapping[str, V], encoder: str) -> V:
+    """The row of a profile table for this encoder, or its `default` row."""
+    return table.get(encoder, table["default"])

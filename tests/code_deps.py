@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
 # Their values are declared key by key under `params`, or they do not shape a result.
-UNDECLARED = {"pipeline/params.py", "pipeline/sections.py", "pipeline/errors.py", "pipeline/scratch.py"}
+UNDECLARED = {f"pipeline/{name}.py" for name in ("agreement", "params", "sections", "errors", "scratch")}
 
 
 def script_of(body: Mapping[str, Any]) -> Path:
