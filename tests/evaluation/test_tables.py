@@ -2,24 +2,30 @@
 
 import copy
 import json
+import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.evaluation import tables
+from pipeline.evaluation import experiments, tables
 from pipeline.evaluation.classification_html import METHOD_NAMES
 from pipeline.evaluation.published import FILE
 
+ROOT = Path(__file__).parents[2]
 WRITES = """
 import json, pathlib
 from ruamel.yaml import YAML
 method = YAML(typ="safe").load(pathlib.Path("params.yaml"))["pretrain"]["method"]
-with open(pathlib.Path(%r), "a") as log: log.write(method + "\\n")
-assert method != "byol", "as if it failed"
-pathlib.Path("metrics.json").write_text(json.dumps({"method": method}))
+outside = pathlib.Path(%r)
+with open(outside / "log", "a") as log: log.write(method + "\\n")
+assert not (outside / method).exists(), "as if it failed"
+metrics = json.loads((outside / "metrics.json").read_text())
+pathlib.Path("metrics.json").write_text(json.dumps(metrics | {"method": method}))
 """
 DAG = {
     "stages": {
@@ -34,13 +40,18 @@ DAG = {
 
 
 @pytest.fixture
-def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A DVC project of one stage, which notes every method that it is run for."""
-    folder, log = tmp_path / "project", tmp_path / "log"
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluated) -> Path:
+    """Beside a DVC project of one stage, which notes in `log` every method that it is run for.
+
+    It fails for a method after which a file is named here.
+    """
+    folder = tmp_path / "project"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    Path("params.yaml").write_text("pretrain:\n  method: mv_clip_tr\n")
-    Path("evaluate.py").write_text(WRITES % str(log))
+    shutil.copy(ROOT / "params.yaml", folder)
+    shutil.copytree(ROOT / "conf", folder / "conf")
+    (tmp_path / "metrics.json").write_text(json.dumps(evaluated.metrics))
+    Path("evaluate.py").write_text(WRITES % str(tmp_path))
     Path("dvc.yaml").write_text(json.dumps(DAG))
     for command in (
         ["git", "init", "--quiet"],
@@ -51,22 +62,80 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ["git", "commit", "--quiet", "-m", "first"],
     ):
         subprocess.run(command, check=True, capture_output=True)
-    return log
+    return tmp_path
 
 
-def test_every_method_is_run_once_and_its_metrics_are_read(log: Path) -> None:
-    tables.run_missing(["clip", "simclr"])
-    assert sorted(log.read_text().split()) == ["clip", "simclr"]
-    assert [tables.read_metrics(method) for method in ("clip", "simclr")] == [{"method": "clip"}, {"method": "simclr"}]
-    tables.run_missing(["clip", "simclr", "none"])
-    assert log.read_text().split()[2:] == ["none"]
+def methods_run(outside: Path) -> list[str]:
+    return (outside / "log").read_text().split()
 
 
-def test_a_failed_method_is_named(log: Path) -> None:
-    tables.run_missing(["byol", "clip"])
-    assert log.read_text().split() == ["byol", "clip"]  # one after it is run all the same
-    with pytest.raises(InputError, match=r"tables: table-byol: expected an experiment .* make tables runs it again"):
-        tables.read_metrics("byol")
+def own_rows(page: Path) -> list[str]:
+    """The methods of table 1."""
+    first = re.split(r'<section id="table-\d">', page.read_text())[1]
+    return re.findall(r'<tr class="ours"><th[^>]*>(.*?)</th>', first)
+
+
+def test_every_method_is_run_once_and_its_metrics_are_read(outside: Path) -> None:
+    experiments.run_missing(["clip"])
+    experiments.run_missing(["clip", "simclr"])
+    assert methods_run(outside) == ["clip", "simclr"]
+    assert [experiments.read_metrics(method)["method"] for method in ("clip", "simclr")] == ["clip", "simclr"]
+
+
+def test_an_experiment_of_another_commit_is_not_taken(outside: Path) -> None:
+    experiments.run_missing(["clip"])
+    assert experiments.with_experiment(["clip", "byol"]) == ["clip"]
+    subprocess.run(["git", "commit", "--quiet", "--allow-empty", "-m", "second"], check=True)
+    assert experiments.with_experiment(["clip", "byol"]) == []
+
+
+def test_the_page_has_every_method_that_ran_and_names_one_that_failed(outside: Path) -> None:
+    page = outside / "results" / "tables.html"
+    command = [sys.executable, "-m", "pipeline.evaluation.tables", str(page), "clip", "byol"]
+    (outside / "byol").touch()
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"error: tables: no experiment of byol; the output above tells why. {page} holds the others" in done.stderr
+    assert methods_run(outside) == ["clip", "byol"]
+    assert own_rows(page) == ["CLIP"]
+    assert '<div class="banner">No experiment, hence no row: BYOL.' in page.read_text()
+    (outside / "byol").unlink()
+    tables.main(str(page), "clip", "byol")
+    assert methods_run(outside) == ["clip", "byol", "byol"]
+    assert own_rows(page) == ["CLIP", "BYOL"]
+    assert "No experiment" not in page.read_text()
+
+
+def test_without_any_experiment_there_is_no_page(outside: Path) -> None:
+    (outside / "byol").touch()
+    with pytest.raises(InputError, match="tables: no experiment of byol: no page"):
+        tables.main(str(outside / "tables.html"), "byol")
+    assert not (outside / "tables.html").exists()
+
+
+def test_an_unknown_method_stops_before_anything_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # no project, so that the next step would be another error
+    with pytest.raises(InputError, match=r"tables: METHODS: clop, simclear unknown; allowed: mv_clip_tr, .*, none"):
+        tables.main(str(tmp_path / "tables.html"), "simclear", "clip", "clop")
+
+
+def test_methods_are_all_or_those_named_in_the_order_of_the_rows() -> None:
+    assert tables.chosen_methods([]) == list(METHOD_NAMES)
+    assert tables.chosen_methods(["none", "clip", "none"]) == ["clip", "none"]
+
+
+def test_the_minutes_of_each_experiment_are_told(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def dvc(*arguments: str, shown: bool = False) -> str:
+        if "table-byol" in arguments:
+            raise InputError("as if it failed")
+        return ""
+
+    monkeypatch.setattr(experiments, "_dvc", dvc)
+    monkeypatch.setattr(experiments, "monotonic", iter([1000.0, 1090.0, 2000.0, 3500.0]).__next__)
+    experiments.run_missing(["byol", "clip"])
+    told = capsys.readouterr().out.splitlines()
+    assert told[1] == "byol: failed after 1.5 minutes"
+    assert told[3] == "clip: done after 25.0 minutes"
 
 
 def runs_of(metrics: dict) -> dict:
