@@ -59,7 +59,7 @@ def _require(file: Path, key: str, names: list[str], allowed: set[str], source: 
 
 
 def _check_tasks(settings: Settings) -> None:
-    """A task's kind fits its label, and its second cohort is another one."""
+    """A task's kind fits its label, and its further cohorts are others, each named once."""
     for name, task in settings.run.tasks.items():
         graded = task.label in ("density", "birads")
         if graded != (task.kind == "ordinal"):
