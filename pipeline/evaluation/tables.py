@@ -1,6 +1,6 @@
-"""Tables 1 to 5 of the paper with a row per method, each an experiment: `make tables`.
+"""Tables 1 to 5 of the paper with a row per encoder and method, each an experiment: `make tables`.
 
-Experiments that exist for this commit are not run again. A method that then has none has no row; the page names it.
+Experiments that exist for this commit and these parameters are not run again. The page names those that failed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.errors import InputError, run_stage
 from pipeline.evaluation.baselines_html import baseline_origin
 from pipeline.evaluation.classification_html import METHOD_NAMES, PAPER_TABLES, PaperTable, setting_title
-from pipeline.evaluation.experiments import read_metrics, run_missing, with_experiment
+from pipeline.evaluation.experiments import Experiment, existing, read_metrics, run_missing, wanted
 from pipeline.evaluation.html_parts import DASH, Row, plain_heads, section, statistic, table
 from pipeline.evaluation.outcomes_html import DIRECTIONS, RISK_COLUMNS, published_retrieval_table, risk_name
 from pipeline.evaluation.published import metric, published_table, task_setting
@@ -22,8 +22,8 @@ from pipeline.sections import Task
 TEMPLATE = Path(__file__).parent / "tables.html.template"
 STYLE = Path(__file__).parent / "page.css"
 SETTINGS = ("lp_10", "lp_50", "lp_100", "ft_100")
-OURS, THEIRS = "This project, one experiment per method", "Published, for reference only: MV-MLM, table {}, on {}"
-Runs = Mapping[str, Mapping[str, Any]]  # method -> its metrics.json
+OURS, THEIRS = "This project, one experiment per row", "Published, for reference only: MV-MLM, table {}, on {}"
+Runs = Sequence[Mapping[str, Any]]  # metrics.json of every experiment
 
 
 def chosen_methods(names: Sequence[str]) -> list[str]:
@@ -37,31 +37,31 @@ def chosen_methods(names: Sequence[str]) -> list[str]:
     return [method for method in METHOD_NAMES if method in names or not names]
 
 
-def render(runs: Runs, tasks: Mapping[str, Task], missing: Sequence[str] = ()) -> str:
+def render(runs: Runs, tasks: Mapping[str, Task], missing: Sequence[Experiment] = ()) -> str:
     """The page.
 
     Args:
-        runs: metrics.json by method, in the order of the rows; one at least.
+        runs: metrics.json in the order of the rows; one at least.
         tasks: Of params.yaml; a table of the paper without a task of its cohort and label has published rows alone.
-        missing: Methods to name as those that have no row.
+        missing: To be named as those that have no row.
     """
     by_target: dict[tuple[str, str], str] = {(task.cohort, task.label): name for name, task in tasks.items()}
     sections = {f"Table {paper.number}": _classification(runs, paper, by_target) for paper in PAPER_TABLES}
     sections |= {"Table 4": _risk(runs), "Table 5": _retrieval(runs)}
     anchors = {title: title.lower().replace(" ", "-") for title in sections}
-    first = next(iter(runs.values()))
+    encoders = ", ".join(f"<code>{escape(name)}</code>" for name in dict.fromkeys(run["encoder"] for run in runs))
     return Template(TEMPLATE.read_text()).substitute(
         style=STYLE.read_text(),
-        summary=f"Profile <code>{escape(first['profile'])}</code>, encoder <code>{escape(first['encoder'])}</code>",
+        summary=f"Profile <code>{escape(runs[0]['profile'])}</code>, encoder {encoders}",
         missing=_banner(missing) if missing else "",
         navigation="".join(f'<a href="#{anchor}">{title}</a>' for title, anchor in anchors.items()),
         sections="".join(section(anchors[title], title, block) for title, block in sections.items()),
     )
 
 
-def _banner(missing: Sequence[str]) -> str:
+def _banner(missing: Sequence[Experiment]) -> str:
     """A line across the page."""
-    names = ", ".join(METHOD_NAMES[method] for method in missing)
+    names = ", ".join(escape(experiment.label) for experiment in missing)
     remedy = "<code>make tables</code> runs them again."
     return f'<div class="banner">No experiment, hence no row: {names}. <span>{remedy}</span></div>'
 
@@ -74,13 +74,12 @@ def _classification(runs: Runs, paper: PaperTable, by_target: Mapping[tuple[str,
         [("Method", 1), ("Encoder", 1), *((setting_title(setting), 1) for _ in columns for setting in SETTINGS)],
     ]
     rows = [Row([OURS], "group")]
-    for method, metrics in runs.items():
+    for metrics in runs:
         tests = [metrics[task]["test"] if task else {} for _, task, *_ in columns]
         cells = [statistic(test.get(setting, {}).get("pretrained"), "auc") for test in tests for setting in SETTINGS]
-        rows.append(Row([METHOD_NAMES[method], escape(metrics["encoder"]), *cells], "ours"))
-    first = next(iter(runs.values()))  # baselines are the same with every method
-    for name, baseline in first["baselines"].items():
-        tests = [first[task]["test"] if task else {} for _, task, *_ in columns]
+        rows.append(Row([METHOD_NAMES[metrics["method"]], escape(metrics["encoder"]), *cells], "ours"))
+    for name, baseline in runs[0]["baselines"].items():  # the same in all
+        tests = [runs[0][task]["test"] if task else {} for _, task, *_ in columns]
         cells = [statistic(test.get(setting, {}).get(name), "auc") for test in tests for setting in SETTINGS]
         rows.append(Row([f"<code>{escape(name)}</code>", baseline_origin(baseline), *cells], "base"))
     rows.append(Row([THEIRS.format(paper.number, paper.source)], "group"))
@@ -94,10 +93,10 @@ def _classification(runs: Runs, paper: PaperTable, by_target: Mapping[tuple[str,
 def _risk(runs: Runs) -> str:
     """Table 4."""
     rows = [Row([OURS], "group")]
-    for method, metrics in runs.items():
+    for metrics in runs:
         for kind, measured in metrics["risk"].items():
             cells = [statistic(measured.get(column), "value") for column in RISK_COLUMNS]
-            name = f"{METHOD_NAMES[method]}, {risk_name(kind, measured)}"
+            name = f"{METHOD_NAMES[metrics['method']]}, {risk_name(kind, measured)}"
             rows.append(Row([escape(name), escape(metrics["encoder"]), *cells], "ours"))
     rows.append(Row([THEIRS.format(4, "a private set of 2,245 exams")], "group"))
     for (model, network), printed in published_table(4, metric).items():
@@ -108,44 +107,47 @@ def _risk(runs: Runs) -> str:
 
 def _retrieval(runs: Runs) -> str:
     """Table 5: ours by cohort and direction, then the published numbers on their three sets."""
-    places = [(cohort, way) for cohort, ways in next(iter(runs.values()))["retrieval"].items() for way in DIRECTIONS]
+    places = [(cohort, way) for cohort in runs[0]["retrieval"] for way in DIRECTIONS]
     rows = [
         Row(
-            [METHOD_NAMES[m], escape(metrics["encoder"])]
+            [METHOD_NAMES[metrics["method"]], escape(metrics["encoder"])]
             + [statistic(metrics["retrieval"][cohort].get(way), "recall_at_1") for cohort, way in places],
             "ours",
         )
-        for m, metrics in runs.items()
+        for metrics in runs
     ]
     heads = plain_heads("Method", "Encoder", *(f"{cohort}: {DIRECTIONS[way]}" for cohort, way in places))
     caption = "<b>Recall at 1, zero-shot, breast level.</b> Methods without text have CC → MLO alone."
     return table(heads, rows, caption, words=2) + published_retrieval_table()
 
 
-def main(out: str, *names: str) -> None:
+def main(out: str, methods: str, encoders: str) -> None:
     """Runs what is missing and writes the page.
 
     Args:
         out: The page.
-        names: Methods; all where none is named.
+        methods: Their names, with spaces between; all where there is none.
+        encoders: The same; that of params.yaml where there is none.
 
     Raises:
-        InputError: a name is no method's, or a method still has no experiment; the page has the others by then.
+        InputError: a name is no method's, or an experiment failed; the page has the others by then.
     """
-    methods, tasks = chosen_methods(names), read_params().run.tasks
-    run_missing(methods)
-    runs = {method: read_metrics(method) for method in with_experiment(methods)}
-    missing = [method for method in methods if method not in runs]
-    if not runs:
-        raise InputError(f"tables: no experiment of {', '.join(missing)}: no page; the output above tells why")
+    params = read_params()
+    rows = wanted(params, chosen_methods(methods.split()), encoders.split())
+    run_missing(rows)
+    done = existing(rows)
+    missing = [experiment for experiment in rows if experiment not in done]
+    names = ", ".join(experiment.label for experiment in missing)
+    if not done:
+        raise InputError(f"tables: no experiment of {names}: no page; the output above tells why")
     page = Path(out)
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(render(runs, tasks, missing))
-    print(f"Tables: {out}")
+    page.write_text(render([read_metrics(experiment) for experiment in done], params.run.tasks, missing))
+    print(f"Tables: {out}. Experiments: {' '.join(experiment.name for experiment in done)}")
     if missing:
         raise InputError(
-            f"tables: no experiment of {', '.join(missing)}; the output above tells why. {out} holds the others, and"
-            " make tables runs these again"
+            f"tables: no experiment of {names}; the output above tells why. {out} holds the others, and make tables"
+            " runs these again"
         )
 
 

@@ -15,24 +15,27 @@ from pipeline.errors import InputError
 from pipeline.evaluation import experiments, tables
 from pipeline.evaluation.classification_html import METHOD_NAMES
 from pipeline.evaluation.published import FILE
+from pipeline.params import read_params
+from tests.yaml_file import edit_yaml
 
 ROOT = Path(__file__).parents[2]
 WRITES = """
 import json, pathlib
 from ruamel.yaml import YAML
-method = YAML(typ="safe").load(pathlib.Path("params.yaml"))["pretrain"]["method"]
+params = YAML(typ="safe").load(pathlib.Path("params.yaml"))
+method, encoder = params["pretrain"]["method"], params["model"]["encoder"]
 outside = pathlib.Path(%r)
 with open(outside / "log", "a") as log: log.write(method + "\\n")
 assert not (outside / method).exists(), "as if it failed"
 metrics = json.loads((outside / "metrics.json").read_text())
-pathlib.Path("metrics.json").write_text(json.dumps(metrics | {"method": method}))
+pathlib.Path("metrics.json").write_text(json.dumps(metrics | {"method": method, "encoder": encoder}))
 """
 DAG = {
     "stages": {
         "evaluate": {
             "cmd": "python evaluate.py",
             "deps": ["evaluate.py"],
-            "params": ["pretrain.method"],
+            "params": ["pretrain.method", "model.encoder"],
             "metrics": [{"metrics.json": {"cache": False}}],
         }
     }
@@ -75,32 +78,60 @@ def own_rows(page: Path) -> list[str]:
     return re.findall(r'<tr class="ours"><th[^>]*>(.*?)</th>', first)
 
 
+def of(*methods: str, encoders: tuple[str, ...] = ()) -> list[experiments.Experiment]:
+    """Those of the parameters in the working folder."""
+    return experiments.wanted(read_params(), methods, encoders)
+
+
 def test_every_method_is_run_once_and_its_metrics_are_read(outside: Path) -> None:
-    experiments.run_missing(["clip"])
-    experiments.run_missing(["clip", "simclr"])
+    experiments.run_missing(of("clip"))
+    experiments.run_missing(of("clip", "simclr"))
     assert methods_run(outside) == ["clip", "simclr"]
-    assert [experiments.read_metrics(method)["method"] for method in ("clip", "simclr")] == ["clip", "simclr"]
+    assert [experiments.read_metrics(row)["method"] for row in of("clip", "simclr")] == ["clip", "simclr"]
 
 
 def test_an_experiment_of_another_commit_is_not_taken(outside: Path) -> None:
-    experiments.run_missing(["clip"])
-    assert experiments.with_experiment(["clip", "byol"]) == ["clip"]
+    experiments.run_missing(of("clip"))
+    assert experiments.existing(of("clip", "byol")) == of("clip")
     subprocess.run(["git", "commit", "--quiet", "--allow-empty", "-m", "second"], check=True)
-    assert experiments.with_experiment(["clip", "byol"]) == []
+    assert experiments.existing(of("clip", "byol")) == []
+
+
+@pytest.mark.parametrize(("file", "key"), [("params.yaml", "probe"), ("conf/profile/demo.yaml", "augment")])
+def test_an_experiment_of_other_parameters_is_not_taken(outside: Path, file: str, key: str) -> None:
+    experiments.run_missing(of("clip"))
+    change = {"probe": {"paper_epochs": 3}, "augment": {"scale": [0.5, 2.0]}}[key]
+    edit_yaml(Path(file), lambda content: content[key].update(change))
+    assert experiments.existing(of("clip")) == []
+    experiments.run_missing(of("clip"))
+    assert experiments.existing(of("clip")) == of("clip")
+
+
+def test_other_encoders_are_rows_of_their_own(outside: Path) -> None:
+    default = read_params().encoder
+    rows = of("clip", encoders=("resnet34", default))
+    assert [(row.encoder, row.label) for row in rows] == [("resnet34", "clip with resnet34"), (None, "clip")]
+    assert rows[1:] == of("clip")
+    experiments.run_missing(rows)
+    tables.main("tables.html", "clip", f"resnet34 {default}")
+    assert methods_run(outside) == ["clip", "clip"]
+    assert [experiments.read_metrics(row)["encoder"] for row in rows] == ["resnet34", "auto"]
+    assert own_rows(Path("tables.html")) == ["CLIP", "CLIP"]
+    assert "encoder <code>resnet34</code>, <code>auto</code>" in Path("tables.html").read_text()
 
 
 def test_the_page_has_every_method_that_ran_and_names_one_that_failed(outside: Path) -> None:
     page = outside / "results" / "tables.html"
-    command = [sys.executable, "-m", "pipeline.evaluation.tables", str(page), "clip", "byol"]
+    command = [sys.executable, "-m", "pipeline.evaluation.tables", str(page), "clip byol", ""]
     (outside / "byol").touch()
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 1
     assert f"error: tables: no experiment of byol; the output above tells why. {page} holds the others" in done.stderr
     assert methods_run(outside) == ["clip", "byol"]
     assert own_rows(page) == ["CLIP"]
-    assert '<div class="banner">No experiment, hence no row: BYOL.' in page.read_text()
+    assert '<div class="banner">No experiment, hence no row: byol.' in page.read_text()
     (outside / "byol").unlink()
-    tables.main(str(page), "clip", "byol")
+    tables.main(str(page), "clip byol", "")
     assert methods_run(outside) == ["clip", "byol", "byol"]
     assert own_rows(page) == ["CLIP", "BYOL"]
     assert "No experiment" not in page.read_text()
@@ -109,14 +140,16 @@ def test_the_page_has_every_method_that_ran_and_names_one_that_failed(outside: P
 def test_without_any_experiment_there_is_no_page(outside: Path) -> None:
     (outside / "byol").touch()
     with pytest.raises(InputError, match="tables: no experiment of byol: no page"):
-        tables.main(str(outside / "tables.html"), "byol")
+        tables.main(str(outside / "tables.html"), "byol", "")
     assert not (outside / "tables.html").exists()
 
 
 def test_an_unknown_method_stops_before_anything_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # no project, so that the next step would be another error
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    monkeypatch.chdir(tmp_path)  # no project of DVC, so that the next step would be another error
     with pytest.raises(InputError, match=r"tables: METHODS: clop, simclear unknown; allowed: mv_clip_tr, .*, none"):
-        tables.main(str(tmp_path / "tables.html"), "simclear", "clip", "clop")
+        tables.main(str(tmp_path / "tables.html"), "simclear clip clop", "")
 
 
 def test_methods_are_all_or_those_named_in_the_order_of_the_rows() -> None:
@@ -126,19 +159,20 @@ def test_methods_are_all_or_those_named_in_the_order_of_the_rows() -> None:
 
 def test_the_minutes_of_each_experiment_are_told(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     def dvc(*arguments: str, shown: bool = False) -> str:
-        if "table-byol" in arguments:
+        if "pretrain.method=byol" in arguments:
             raise InputError("as if it failed")
         return ""
 
     monkeypatch.setattr(experiments, "_dvc", dvc)
     monkeypatch.setattr(experiments, "monotonic", iter([1000.0, 1090.0, 2000.0, 3500.0]).__next__)
-    experiments.run_missing(["byol", "clip"])
+    monkeypatch.chdir(ROOT)
+    experiments.run_missing(of("byol", "clip"))
     told = capsys.readouterr().out.splitlines()
     assert told[1] == "byol: failed after 1.5 minutes"
     assert told[3] == "clip: done after 25.0 minutes"
 
 
-def runs_of(metrics: dict) -> dict:
+def runs_of(metrics: dict) -> list[dict]:
     """The same metrics for every method, but for one number and the retrieval of those without text."""
     runs = {}
     for number, method in enumerate(METHOD_NAMES):
@@ -147,7 +181,7 @@ def runs_of(metrics: dict) -> dict:
     for ways in runs["simclr"]["retrieval"].values():
         for way in ("image_to_text", "text_to_image"):
             del ways[way]
-    return runs
+    return list(runs.values())
 
 
 def test_every_row_and_column_of_the_paper_and_of_every_method(evaluated) -> None:
