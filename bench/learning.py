@@ -64,7 +64,7 @@ def score_arm(params: Params, model: Path, folder: Path) -> None:
     features = {"pretrained": folder / "features", "initial": Path("data/features/initial")}
     for name in TASKS:
         task = run.tasks[name].model_copy(update={"score_on": []})
-        probe(name, task, Path("data/cohort/vindr"), features, settings, 0, folder / name)
+        probe(name, task, Path("data/cohort/vindr"), features, settings, params.encoder, 0, folder / name)
     out = folder / "zero_shot"
     zero_shot(folder / "features", model, run.tasks, ["mass_vindr"], params.report_keys, profile.text, out)
 

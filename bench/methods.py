@@ -40,7 +40,7 @@ def score_run(params: Params, model: Path, folder: Path) -> None:
     for name, (cohort, _) in TASKS.items():
         features = {"pretrained": folder / "features", "initial": Path("data/features/initial")}
         task = params.run.tasks[name].model_copy(update={"score_on": []})
-        probe(name, task, Path(f"data/cohort/{cohort}"), features, settings, 0, folder / "probe" / name)
+        probe(name, task, Path(f"data/cohort/{cohort}"), features, settings, params.encoder, 0, folder / "probe" / name)
 
 
 def task_scores(root: Path, task: str, images: pd.Index) -> dict[str, np.ndarray]:

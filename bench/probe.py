@@ -46,7 +46,7 @@ def probe_seconds(params: Params, folder: Path) -> float:
     features = {encoder: Path(f"data/features/{encoder}") for encoder in params.run.embed.encoders}
     for name, task in params.run.tasks.items():
         cohort, seed = Path(f"data/cohort/{task.cohort}"), params.run.seed
-        probe(name, task, cohort, features, params.run.probe, seed, folder / name)
+        probe(name, task, cohort, features, params.run.probe, params.encoder, seed, folder / name)
     return time.perf_counter() - start
 
 

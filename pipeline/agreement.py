@@ -122,6 +122,7 @@ def _check_default_rows(settings: Settings) -> None:
         "downstream.finetune_epochs": downstream.finetune_epochs,
         "downstream.finetune_batch": downstream.finetune_batch,
         "downstream.embed_batch": downstream.embed_batch,
+        "encoder.weights": settings.profile.encoder.weights,
     }
     for key, table in tables.items():
         if "default" not in table:

@@ -113,7 +113,7 @@ class Probe(Section):
     c_grid: Annotated[list[PositiveFloat], Field(min_length=1)]
     paper_epochs: PositiveInt
     paper_learning_rate: PositiveFloat
-    paper_batch: PositiveInt
+    paper_batch: dict[str, PositiveInt]
 
 
 class Finetune(Section):
@@ -347,7 +347,7 @@ class Text(Section):
 
 
 class Encoder(Section):
-    """The profile's image encoder, and where each encoder's weights come from."""
+    """The profile's image encoder, and where each encoder's weights come from, `default` those without a row."""
 
     default: str
     weights: dict[str, str]
@@ -469,4 +469,4 @@ class Profile(Section):
 
 def by_encoder(table: Mapping[str, V], encoder: str) -> V:
     """The row of a profile table for this encoder, or its `default` row."""
-    return table.get(encoder, table["default"])
+    return table[encoder if encoder in table else "default"]

@@ -8,9 +8,10 @@ from pipeline.params import read_params
 
 
 def main(task: str, cohort: str, pretrained: str, initial: str, out: str) -> None:
-    run = read_params().run
+    params = read_params()
+    run = params.run
     features = {"pretrained": Path(pretrained), "initial": Path(initial)}
-    probe(task, run.tasks[task], Path(cohort), features, run.probe, run.seed, Path(out))
+    probe(task, run.tasks[task], Path(cohort), features, run.probe, params.encoder, run.seed, Path(out))
 
 
 if __name__ == "__main__":

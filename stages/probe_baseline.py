@@ -8,8 +8,9 @@ from pipeline.params import read_params
 
 
 def main(baseline: str, cohorts: str, features: str, out: str) -> None:
-    run = read_params().run
-    probe_baseline(baseline, run.tasks, Path(cohorts), Path(features), run.probe, run.seed, Path(out))
+    run, profile = read_params()
+    network = profile.baselines[baseline].encoder
+    probe_baseline(baseline, run.tasks, Path(cohorts), Path(features), run.probe, network, run.seed, Path(out))
 
 
 if __name__ == "__main__":

@@ -176,7 +176,8 @@ def test_every_profile_has_the_baselines_of_the_papers_tables_or_none(project: P
 
 def test_paper_profile_holds_the_papers_numbers(project: Path) -> None:
     set_value(project / "params.yaml", "profile", "paper")
-    profile = read_params(project).profile
+    params = read_params(project)
+    profile = params.profile
     o, tr = profile.optimisation, profile.tr
     assert (profile.pack.height_px, profile.pack.width_px, profile.pack.threshold) == (1520, 912, 40)
     assert (o.temperature_image_text, o.temperature_views, o.learnable_temperature) == (0.007, 0.1, False)
@@ -198,6 +199,8 @@ def test_paper_profile_holds_the_papers_numbers(project: Path) -> None:
         "mv_clip_tr": 8, "mv_clip": 8, "clip_tr": 8, "clip": 18,
     }  # fmt: skip
     assert (profile.downstream.finetune_batch["resnet34"], profile.downstream.finetune_epochs["default"]) == (96, 30)
+    assert profile.encoder.weights["default"] == "timm"
+    assert [by_encoder(params.run.probe.paper_batch, name) for name in ("resnet34", "efficientnet_b5")] == [96, 40]
     a = profile.augment
     assert (a.rotation_deg, a.shear_deg, a.scale, a.elastic_alpha, a.elastic_sigma) == (20, 20, [0.8, 1.2], 10, 5)
     assert profile.compute.processes == 8

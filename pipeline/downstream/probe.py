@@ -18,7 +18,7 @@ from pipeline.downstream.head import head_probabilities, train_linear_head
 from pipeline.downstream.labels import expected_grade, graded_auc, image_grades
 from pipeline.downstream.logistic import logistic_path
 from pipeline.downstream.predictions import Origin, prediction_rows, scored_splits, write_predictions
-from pipeline.sections import Probe, Task
+from pipeline.sections import Probe, Task, by_encoder
 
 Scores = dict[str, Float[np.ndarray, " _"]]  # by split of the predictions
 
@@ -40,6 +40,7 @@ def probe(
     cohort: Path,
     features: Mapping[str, Path],
     settings: Probe,
+    network: str,
     seed: int,
     out: Path,
 ) -> None:
@@ -51,6 +52,7 @@ def probe(
         cohort: Folder of the task's cohort table.
         features: Folder with the features per cohort, by encoder.
         settings: Fractions, seeds, penalties, the paper's schedule.
+        network: The encoders' timm name, which decides the paper's batch.
         seed: The project's; with each of the settings' seeds it decides which patients a fraction holds.
         out: Folder to write to.
 
@@ -59,6 +61,7 @@ def probe(
     graded = image_grades(cohort, task.label)
     train = graded[graded["split"] == "train"]
     drawn = {s: nested_patients(train, settings.fractions, np.random.default_rng([seed, s])) for s in settings.seeds}
+    schedule = _schedule(settings, network)
     parts = []
     with one_thread():
         for encoder, folder in features.items():
@@ -69,14 +72,21 @@ def probe(
                 if len(np.unique(images.train_grades[rows])) < 2:
                     print(f"warning: {task_name}: one grade only, fraction {fraction}, seed {repeat}", file=sys.stderr)
                     continue
-                for (method, split), scores in _fit(images, rows, settings, repeat, logistic).items():
+                for (method, split), scores in _fit(images, rows, settings.c_grid, schedule, repeat, logistic).items():
                     origin = Origin(task_name, method, encoder, fraction, repeat, split)
                     parts.append(prediction_rows(images.scored[split], scores, origin))
     write_predictions(parts, out)
 
 
 def probe_baseline(
-    name: str, tasks: Mapping[str, Task], cohorts: Path, features: Path, settings: Probe, seed: int, out: Path
+    name: str,
+    tasks: Mapping[str, Task],
+    cohorts: Path,
+    features: Path,
+    settings: Probe,
+    network: str,
+    seed: int,
+    out: Path,
 ) -> None:
     """Writes out/<task>/predictions.parquet of every task, as `probe` does for this run's own encoders.
 
@@ -85,11 +95,16 @@ def probe_baseline(
         tasks: By name.
         cohorts: Folder with a cohort table per cohort.
         features: Folder with the baseline's features per cohort.
-        settings: As of `probe`; so is seed.
+        settings, network, seed: As of `probe`.
         out: Folder to write to.
     """
     for task_name, task in tasks.items():
-        probe(task_name, task, cohorts / task.cohort, {name: features}, settings, seed, out / task_name)
+        probe(task_name, task, cohorts / task.cohort, {name: features}, settings, network, seed, out / task_name)
+
+
+def _schedule(settings: Probe, network: str) -> Schedule:
+    """The paper's, by encoder."""
+    return Schedule(settings.paper_epochs, by_encoder(settings.paper_batch, network), settings.paper_learning_rate)
 
 
 def _images(graded: pd.DataFrame, task: Task, features: Path) -> ProbeImages:
@@ -112,7 +127,8 @@ def _images(graded: pd.DataFrame, task: Task, features: Path) -> ProbeImages:
 def _fit(
     images: ProbeImages,
     rows: Bool[np.ndarray, " train"],
-    settings: Probe,
+    c_grid: Sequence[float],
+    schedule: Schedule,
     seed: int,
     logistic: dict[bytes, Scores],
 ) -> dict[tuple[str, str], Float[np.ndarray, " _"]]:
@@ -122,8 +138,8 @@ def _fit(
     """
     train, grades = images.train_features[rows], images.train_grades[rows]
     if rows.tobytes() not in logistic:
-        logistic[rows.tobytes()] = _logistic(images, train, grades, settings.c_grid)
-    methods = {"lp": logistic[rows.tobytes()], "lp_paper": _paper(images, train, grades, settings, seed)}
+        logistic[rows.tobytes()] = _logistic(images, train, grades, c_grid)
+    methods = {"lp": logistic[rows.tobytes()], "lp_paper": _paper(images, train, grades, schedule, seed)}
     return {(method, split): scores for method, splits in methods.items() for split, scores in splits.items()}
 
 
@@ -149,7 +165,7 @@ def _paper(
     images: ProbeImages,
     train: Float32[np.ndarray, "row feature"],
     grades: Int64[np.ndarray, " row"],
-    settings: Probe,
+    schedule: Schedule,
     seed: int,
 ) -> Scores:
     """Expected grades of the paper's probe after the epoch that ranks the validation split best."""
@@ -161,6 +177,5 @@ def _paper(
     def reached(head: nn.Linear) -> float | None:
         return graded_auc(images.validation_grades, scores(head, "validation"))
 
-    schedule = Schedule(settings.paper_epochs, settings.paper_batch, settings.paper_learning_rate)
     head = train_linear_head(train, classes, reached, schedule, seed)
     return {split: scores(head, split) for split in images.scored}

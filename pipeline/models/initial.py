@@ -10,10 +10,11 @@ from pipeline.models.image_tower import ImageTower, create_encoder, feature_shap
 from pipeline.models.timm_body import create_body, missing_in_published
 from pipeline.models.two_tower import ModelConfig, TwoTower, save_model
 from pipeline.models.weights import find_weights_file, load_file_weights, load_package_weights
-from pipeline.sections import Encoder, Model
+from pipeline.sections import Encoder, Model, by_encoder
 
 RANDOM = "random"
-KINDS = ("package", "timm", "file")
+HUB = "timm"
+KINDS = ("package", HUB, "file")
 
 
 def write_initial(
@@ -24,13 +25,14 @@ def write_initial(
     Args:
         encoder: A timm architecture.
         model: `weights`: auto or random.
-        settings: The profile's table of weights by encoder; random where there is no entry.
+        settings: The profile's table of weights by encoder; `timm` alone stands for `timm:` and the encoder.
         height_px, width_px, seed, out: As of `write_encoder`.
 
     Raises:
         InputError: as `write_encoder`.
     """
-    source = RANDOM if model.weights == RANDOM else settings.weights.get(encoder, RANDOM)
+    source = RANDOM if model.weights == RANDOM else by_encoder(settings.weights, encoder)
+    source = f"{HUB}:{encoder}" if source == HUB else source
     write_encoder(encoder, source, height_px, width_px, seed, out)
 
 
@@ -56,14 +58,14 @@ def write_encoder(encoder: str, source: str, height_px: int, width_px: int, seed
     if source != RANDOM and kind not in KINDS:
         raise InputError(f"encoder.weights: found {source!r}; allowed: package:NAME, timm:NAME, file:PATH")
     file = find_weights_file(name) if kind == "file" else None
-    architecture = name if kind == "timm" else encoder if file is None else file.encoder or encoder
+    architecture = name if kind == HUB else encoder if file is None else file.encoder or encoder
     feature_shape(architecture, height_px, width_px)
     torch.manual_seed(seed)
     network = create_encoder(architecture, (height_px, width_px))
     body_name = architecture.partition("@")[0]
     if kind == "package":
         load_package_weights(network.body, name)
-    elif kind == "timm":
+    elif kind == HUB:
         _load_hub_weights(network.body, body_name, (height_px, width_px))
     elif file is not None:
         load_file_weights(network.body, body_name, (height_px, width_px), file)

@@ -24,7 +24,7 @@ SETTINGS = Probe(
     c_grid=[0.01, 0.1, 1.0],
     paper_epochs=3,
     paper_learning_rate=5e-3,
-    paper_batch=16,
+    paper_batch={"default": 16},
 )
 MASS = Task(cohort="small", label="mass", unit="image", kind="binary", score_on=["other"])
 DENSITY = Task(cohort="small", label="density", unit="image", kind="ordinal", score_on=["other"])
@@ -34,7 +34,7 @@ WriteArchive = Callable[..., pd.DataFrame]
 
 def run(folder: Path, task: Task, name: str = "out", settings: Probe = SETTINGS) -> pd.DataFrame:
     features = {encoder: folder / "features" / encoder for encoder in ("pretrained", "initial")}
-    probe("mass_small", task, folder / "own" / "cohort", features, settings, 7, folder / name)
+    probe("mass_small", task, folder / "own" / "cohort", features, settings, "resnet34", 7, folder / name)
     return read_table(folder / name / "predictions.parquet", PREDICTIONS)
 
 
@@ -93,10 +93,12 @@ def test_reaches_the_best_possible_auc_of_a_planted_signal(
 ) -> None:
     """Feature 0 is the label times `signal` plus unit noise: the best score there is, of AUC Phi(signal / sqrt 2)."""
     truth = write_archive(tmp_path, patients=1200, width=32, signal=signal)
-    settings = SETTINGS.model_copy(update={"fractions": [1.0], "seeds": [0], "paper_epochs": 30, "paper_batch": 96})
+    settings = SETTINGS.model_copy(
+        update={"fractions": [1.0], "seeds": [0], "paper_epochs": 30, "paper_batch": {"default": 96}}
+    )
     shutil.move(tmp_path / "features", tmp_path / "small")
     task = MASS.model_copy(update={"score_on": []})
-    probe("mass_small", task, tmp_path / "cohort", {"pretrained": tmp_path}, settings, 7, tmp_path / "out")
+    probe("mass_small", task, tmp_path / "cohort", {"pretrained": tmp_path}, settings, "resnet34", 7, tmp_path / "out")
     rows = read_table(tmp_path / "out" / "predictions.parquet", PREDICTIONS)
     rows = rows[rows["split"] == "test"].merge(truth[["image_id", "mass"]], on="image_id")
     features = read_features(tmp_path / "small").set_index("image_id")["backbone"]

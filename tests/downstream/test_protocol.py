@@ -82,6 +82,7 @@ def used_rows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.nd
         folder / "cohort",
         {"pretrained": folder},
         SETTINGS,
+        "resnet34",
         7,
         folder / "out",
     )

@@ -66,7 +66,7 @@ def test_channels_come_second_whatever_the_network_does():
 
 def test_a_vision_transformer_comes_back_at_its_own_size(tmp_path: Path):
     """Not at that of timm's weights, 160 x 160."""
-    table = Encoder(default="test_vit", weights={})
+    table = Encoder(default="test_vit", weights={"default": "random"})
     initial.write_initial("test_vit", Model(encoder="auto", weights="auto"), table, 96, 64, 0, tmp_path)
     model, config = load_model(tmp_path)
     assert (config.height_px, config.width_px) == (96, 64)

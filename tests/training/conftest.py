@@ -62,7 +62,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     write_table(table, folder / "text/states.parquet", TEXT_STATES)
     # Not `random`, so that BatchNorm is held as it is for pretrained weights.
-    weights = Encoder(default=ENCODER, weights={})
+    weights = Encoder(default=ENCODER, weights={"default": "random"})
     write_initial(ENCODER, Model(encoder="auto", weights="auto"), weights, SIZE_PX, SIZE_PX, 0, folder / "initial")
     config = folder / "initial/config.json"
     config.write_text(config.read_text().replace('"encoder_weights": "random"', '"encoder_weights": "package:test"'))
