@@ -29,7 +29,7 @@ class ImageReader:
         self, pairs: PairedImages, rows: Int64[np.ndarray, " image"]
     ) -> UInt8[Tensor, "image height width"] | Float32[Tensor, "image height width"]:
         """The images of these rows."""
-        return torch.from_numpy(self.shards.read(pairs.images.iloc[rows]))
+        return torch.from_numpy(self.shards.read(pairs.images, rows))
 
 
 def ahead(make: Callable[[T], R], items: Sequence[T], workers: int) -> Iterator[R]:

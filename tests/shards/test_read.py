@@ -67,6 +67,12 @@ def test_threads_read_what_one_by_one_reading_gives(shards: Path) -> None:
         np.testing.assert_array_equal(read, [image_of(int(name[1:])) for name in some["image_id"]])
 
 
+def test_rows_are_positions_in_the_index_whatever_its_labels(shards: Path) -> None:
+    index = index_shards(shards, ["train"]).sort_values("image_id", ascending=False)
+    read = ShardImages(shards).read(index, np.array([3, 0, 20, 3]))
+    np.testing.assert_array_equal(read, [image_of(23 - row) for row in (3, 0, 20, 3)])
+
+
 def test_a_row_group_is_read_once_and_counted(shards: Path) -> None:
     index, images = index_shards(shards, ["train"]), ShardImages(shards)
     assert (images.cache.reads, images.cache.read_bytes) == (0, 0)
