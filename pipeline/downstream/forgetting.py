@@ -11,7 +11,8 @@ import pandas as pd
 
 from pipeline.downstream.feature_table import read_features
 from pipeline.downstream.predictions import TUNED, write_predictions
-from pipeline.downstream.retrieval import Questions, all_queries, recall_change, retrieval_result, write_results
+from pipeline.downstream.recall import recall_change, retrieval_result
+from pipeline.downstream.retrieval import Questions, all_queries, write_results
 from pipeline.downstream.zero_shot import TextSide, zero_shot_rows
 from pipeline.sections import Task
 

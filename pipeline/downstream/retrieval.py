@@ -8,30 +8,18 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Int, Shaped
 from sklearn.metrics.pairwise import cosine_similarity
 
 from pipeline.downstream.feature_table import feature_matrix, read_features
-from pipeline.metrics.bootstrap import mean_interval
+from pipeline.downstream.recall import Queries, retrieval_result
 from pipeline.metrics.retrieval import best_ranks
 from pipeline.models.methods import METHODS
 from pipeline.models.text_states import read_keys, read_states
 from pipeline.models.text_tower import pad_states
 from pipeline.models.two_tower import ModelConfig, load_model, read_config
 
-DEPTHS = (1, 5, 10)
-DECIMALS = 4
 # Reports per forward pass of the text tower.
 BATCH = 256
-Result = dict[str, float | int | None]
-
-
-class Queries(NamedTuple):
-    """ranks: of each query's best answer, 1 = first; clusters: what is resampled together; gallery: its items."""
-
-    ranks: Int[np.ndarray, " query"]
-    clusters: Shaped[np.ndarray, " query"]
-    gallery: int
 
 
 class Questions(NamedTuple):
@@ -112,9 +100,13 @@ def embed_reports(model_folder: Path, text: Path) -> pd.Series:
 def image_text_queries(images: pd.DataFrame, keys: pd.DataFrame, reports: pd.Series) -> dict[str, Queries]:
     """image_to_text and text_to_image of one cohort.
 
-    Equal reports are one item of the gallery. An image is answered by its breast's report, or by another wording of the
-    same facts (reports.variants); a report by any image of any breast with these facts. Patients cluster the images,
-    and the reports of one prompt are a cluster.
+    Queries are the images, and the distinct reports; each is the gallery of the other: equal reports are one item. An
+    image is answered by its breast's report, or by another wording of the same facts (reports.variants); a report by
+    any image of any breast with these facts. With `every_report` the report of every breast is an item, or a query,
+    for itself, and the same answers are right.
+
+    Patients cluster the images, and the reports of every breast. A distinct report belongs to many patients; there the
+    reports of one prompt are a cluster.
 
     Args:
         images: Rows of tables.FEATURES with embeddings.
@@ -125,13 +117,18 @@ def image_text_queries(images: pd.DataFrame, keys: pd.DataFrame, reports: pd.Ser
     if paired.empty:
         raise ValueError("expected test breasts with a report, found none; check evaluate.report_cohorts")
     gallery = paired.drop_duplicates("report_id").sort_values("report_id")
+    breasts = paired.drop_duplicates("breast_id").sort_values("breast_id")
+    own = pd.Index(gallery["report_id"]).get_indexer(breasts["report_id"])  # the report of each breast in the gallery
     similarity = feature_matrix(paired, "embedding") @ np.stack(reports.loc[gallery["report_id"]].to_list()).T
-    facts = gallery["prompt_id"].to_numpy(dtype=object).astype(str)
-    relevant = paired["prompt_id"].to_numpy(dtype=object).astype(str)[:, None] == facts[None]
-    patients = paired["patient_id"].to_numpy(dtype=object).astype(str)
+    facts = _texts(gallery["prompt_id"])
+    relevant = _texts(paired["prompt_id"])[:, None] == facts[None]
+    patients, found = _texts(paired["patient_id"]), best_ranks(similarity.T, relevant.T)
+    chances = float(relevant.mean()), float(relevant[:, own].mean())
+    all_reports = Queries(best_ranks(similarity[:, own], relevant[:, own]), patients, len(own), chances[1])
+    all_breasts = Queries(found[own], _texts(breasts["patient_id"]), len(patients), chances[1])
     return {
-        "image_to_text": Queries(best_ranks(similarity, relevant), patients, len(facts)),
-        "text_to_image": Queries(best_ranks(similarity.T, relevant.T), facts, len(patients)),
+        "image_to_text": Queries(best_ranks(similarity, relevant), patients, len(facts), chances[0], all_reports),
+        "text_to_image": Queries(found, facts, len(patients), chances[0], all_breasts),
     }
 
 
@@ -146,38 +143,10 @@ def view_queries(images: pd.DataFrame, vectors: Literal["backbone", "embedding"]
     if breasts.empty:
         raise ValueError("expected test breasts with both views, found none")
     similarity = cosine_similarity(*(feature_matrix(view.loc[breasts], vectors) for view in (cc, mlo)))
-    patients = cc.loc[breasts, "patient_id"].to_numpy(dtype=object).astype(str)
-    return Queries(best_ranks(similarity, np.eye(len(breasts), dtype=bool)), patients, len(breasts))
+    patients = _texts(cc.loc[breasts, "patient_id"])
+    return Queries(best_ranks(similarity, np.eye(len(breasts), dtype=bool)), patients, len(breasts), 1 / len(breasts))
 
 
-def retrieval_result(queries: Queries, seed: int, bootstrap: int) -> Result:
-    """Recall at 1, 5 and 10, median rank, sizes, and the 95 % interval (low, high) of recall at 1 over clusters.
-
-    low and high are null where there are too few clusters for an interval.
-    """
-    ranks = queries.ranks
-    interval = mean_interval((ranks <= 1).astype(np.float64), queries.clusters, bootstrap, seed)
-    result: Result = {f"recall_at_{k}": round(float((ranks <= k).mean()), DECIMALS) for k in DEPTHS}
-    return result | {
-        "median_rank": float(np.median(ranks)),
-        "queries": len(ranks),
-        "gallery": queries.gallery,
-        "low": round(interval.low, DECIMALS) if interval.is_supported else None,
-        "high": round(interval.high, DECIMALS) if interval.is_supported else None,
-    }
-
-
-def recall_change(before: Queries, after: Queries, seed: int, bootstrap: int) -> Result:
-    """Recall at 1 of the second minus that of the first, in [-1, 1], with its 95 % interval (low, high) over clusters.
-
-    Both are of the same queries and resampled together. All are null where there are too few clusters for an interval.
-
-    Raises:
-        ValueError: the queries are not the same.
-    """
-    if before.gallery != after.gallery or not np.array_equal(before.clusters, after.clusters):
-        raise ValueError("expected the same queries before and after, found others; rerun embed and finetune")
-    gained = (after.ranks <= 1).astype(np.float64) - (before.ranks <= 1)
-    change = mean_interval(gained, before.clusters, bootstrap, seed)
-    values = (round(value, DECIMALS) if change.is_supported else None for value in change)
-    return dict(zip(("recall_at_1", "low", "high"), values, strict=True))
+def _texts(column: pd.Series) -> np.ndarray:
+    """A column of texts as an array that compares fast."""
+    return column.to_numpy(dtype=object).astype(str)

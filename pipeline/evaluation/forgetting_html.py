@@ -18,7 +18,8 @@ def forgetting_table(metrics: dict[str, Any]) -> str:
     caption = (
         "<b>What fine-tuning leaves.</b> The fine-tuned encoder under the Tr module, and against the text tower, of"
         " pretraining; test images of the cohort it was fine-tuned on. Zero-shot: AUC over images. Retrieval: recall at"
-        " 1, as in the section above. One fine-tuning each: the intervals know how patients vary, not training."
+        " 1, as in the section above, of distinct reports; n: its queries. One fine-tuning each: the intervals know how"
+        " patients vary, not training."
     )
     heads = plain_heads("Fine-tuned on", "Measured", "Before", "After", "Difference, paired", "n")
     return table(heads, rows, caption, words=2)

@@ -41,17 +41,22 @@ def plain_heads(*names: str) -> list[list[tuple[str, int]]]:
     return [[(escape(name), 1) for name in names]]
 
 
-def statistic(entry: dict[str, Any] | None, key: str, signed: bool = False) -> str:
+def statistic(entry: dict[str, Any] | None, key: str, signed: bool = False, decimals: int = 3) -> str:
     """A number with its interval below; n/a with the reason on hover; a dash where nothing was measured."""
     if entry is None:
         return DASH
     if entry.get(key) is None:
         return f'<span class="none" title="{escape(entry.get("flag", "not defined"))}">n/a</span>'
-    spec = "+.3f" if signed else ".3f"
-    strong = f"<b>{entry[key]:{spec}}</b>"
+    spec = f".{decimals}f"
+    strong = f"<b>{entry[key]:{'+' if signed else ''}{spec}}</b>"
     if entry.get("low") is not None:
-        strong += f"<small>{entry['low']:.3f} to {entry['high']:.3f}</small>"
+        strong += f"<small>{entry['low']:{spec}} to {entry['high']:{spec}}</small>"
     return strong.replace("-", "−")
+
+
+def with_own_limits(entry: dict[str, Any], key: str) -> dict[str, Any]:
+    """The entry as `statistic` reads it, of a number whose interval is <key>_low to <key>_high."""
+    return entry | {"low": entry.get(f"{key}_low"), "high": entry.get(f"{key}_high")}
 
 
 def gain(entry: dict[str, Any] | None, key: str = "auc") -> str:

@@ -117,7 +117,10 @@ def _retrieval(runs: Runs) -> str:
         for metrics in runs
     ]
     heads = plain_heads("Method", "Encoder", *(f"{cohort}: {DIRECTIONS[way]}" for cohort, way in places))
-    caption = "<b>Recall at 1, zero-shot, breast level.</b> Methods without text have CC → MLO alone."
+    caption = (
+        "<b>Recall at 1, zero-shot.</b> Queries: images (image → report), distinct reports (report → image), one CC"
+        " view of each breast (CC → MLO). Equal reports are one. Methods without text have CC → MLO alone."
+    )
     return table(heads, rows, caption, words=2) + published_retrieval_table()
 
 

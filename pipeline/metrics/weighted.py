@@ -1,12 +1,13 @@
 """Intervals of statistics that are no share of won pairs: patients are resampled as weights of their samples.
 
-`bootstrap` has the pair statistics and the draws, `operating` the statistics of ranked samples; calibration is here.
+`bootstrap` has the pair statistics and the draws, `operating` the statistics of ranked samples; the median and
+calibration are here.
 """
 
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from pipeline.metrics.bootstrap import (
     HIGH_PERCENTILE,
@@ -44,6 +45,25 @@ def weighted_interval(
         return UNSUPPORTED
     drawn = np.concatenate([statistic(counts[:, owner]) for counts in resample_counts(count, resamples, seed)])
     return Interval(value, *np.nanpercentile(drawn, [LOW_PERCENTILE, HIGH_PERCENTILE]).tolist())
+
+
+def weighted_median(
+    values: Int[np.ndarray, " sample"], weights: Float[np.ndarray, "resample sample"]
+) -> Float[np.ndarray, " resample"]:
+    """Median of every value repeated as often as its weight says.
+
+    Args:
+        values: Any integers.
+        weights: Non-negative whole numbers, with a positive sum in every row.
+
+    Returns:
+        The middle value, or the mean of the two in the middle, as numpy's median.
+    """
+    order = np.argsort(values, kind="stable")
+    passed = np.cumsum(weights[:, order], axis=1)
+    total = passed[:, -1]
+    middle = [(passed < np.floor(place)[:, None]).sum(axis=1) for place in ((total + 1) / 2, total / 2 + 1)]
+    return np.asarray(values[order][np.stack(middle)].mean(axis=0))
 
 
 def weighted_brier(

@@ -12,7 +12,8 @@ import pytest
 from pipeline.downstream import zero_shot as zero_shot_module
 from pipeline.downstream.feature_table import read_features
 from pipeline.downstream.forgetting import retrieval_left, zero_shot_left
-from pipeline.downstream.retrieval import Queries, questions, recall_change
+from pipeline.downstream.recall import Queries, recall_change
+from pipeline.downstream.retrieval import questions
 from pipeline.downstream.zero_shot import text_side, zero_shot
 from pipeline.sections import Task
 from pipeline.tables import FEATURES, PREDICTIONS, TEXT_KEYS, TEXT_STATES, read_table, write_table
@@ -130,7 +131,7 @@ def test_a_difference_is_resampled_by_patient_and_both_sides_together() -> None:
     patients = np.arange(30).repeat(4)
     hard = generator.random(30).repeat(4)  # of the patient, and shared by both
     first, second = ((generator.random(120) + hard > bar).astype(int) for bar in (1.0, 1.2))
-    before, after = (Queries(2 - hits, patients.astype(str), 120) for hits in (first, second))
+    before, after = (Queries(2 - hits, patients.astype(str), 120, 1 / 120) for hits in (first, second))
     found = recall_change(before, after, 0, 4000)
     means = [(second - first)[patients == p].mean() for p in range(30)]
     drawn = [np.mean(generator.choice(means, 30)) for _ in range(4000)]
@@ -140,7 +141,7 @@ def test_a_difference_is_resampled_by_patient_and_both_sides_together() -> None:
 
 def test_other_queries_are_refused_and_few_patients_give_no_number() -> None:
     patients = np.array(["a", "b", "c"])
-    queries = Queries(np.array([1, 2, 1]), patients, 3)
+    queries = Queries(np.array([1, 2, 1]), patients, 3, 1 / 3)
     assert recall_change(queries, queries, 0, 100) == {"recall_at_1": None, "low": None, "high": None}
     with pytest.raises(ValueError, match="the same queries before and after"):
         recall_change(queries, queries._replace(clusters=patients[::-1].copy()), 0, 100)

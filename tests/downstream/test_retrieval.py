@@ -1,4 +1,4 @@
-"""Retrieval by hand: equal reports are one item, and every direction counts what it says."""
+"""Retrieval by hand: reports once and of every breast, and every direction counts what it says."""
 
 import json
 from collections.abc import Callable
@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pipeline.downstream import retrieval
-from pipeline.downstream.retrieval import Queries, image_text_queries, retrieve, view_queries
-from pipeline.metrics.retrieval import best_ranks
+from pipeline.downstream.recall import Queries, retrieval_result
+from pipeline.downstream.retrieval import image_text_queries, retrieve, view_queries
 from pipeline.models.text_tower import pad_states
 from pipeline.models.two_tower import load_model
 
@@ -32,14 +32,37 @@ def test_equal_reports_are_one_item_of_the_gallery() -> None:
     keys["prompt_id"] = keys["report_id"]
     reports = pd.Series({"r1": np.float32(EAST), "r2": np.float32(NORTH)})
     found = image_text_queries(table, keys, reports)
-    forth, back = (retrieval.retrieval_result(found[way], 0, 100) for way in ("image_to_text", "text_to_image"))
+    forth, back = (retrieval_result(found[way], 0, 100) for way in ("image_to_text", "text_to_image"))
     # a, b and c find their report first; d lies at r2 but has r1, which comes second
     assert (forth["recall_at_1"], forth["recall_at_5"], forth["queries"], forth["gallery"]) == (0.75, 1.0, 4, 2)
     # r1 finds a or b first; r2 finds c, but d is as close: ties count against
     assert (back["recall_at_1"], back["recall_at_5"], back["queries"], back["gallery"]) == (0.5, 1.0, 2, 4)
     assert (forth["median_rank"], back["median_rank"]) == (1.0, 1.5)
-    assert forth["low"] is None  # four patients give no interval
-    assert forth["high"] is None
+    assert forth["chance_at_1"] == back["chance_at_1"] == 0.5  # one report of two; two images of four, for each report
+    limits = [name for name in forth if name.endswith(("low", "high"))]
+    assert len(limits) == 8 and all(forth[name] is None for name in limits)  # four patients give no interval
+
+
+def test_the_report_of_every_breast_counts_for_itself_in_the_other_gallery() -> None:
+    table = images(
+        [("aL", "CC", EAST), ("aL", "MLO", NORTH), ("bL", "CC", EAST), ("cL", "CC", NORTH), ("dL", "CC", EAST)]
+    )
+    keys = pd.DataFrame({"breast_id": ["aL", "bL", "cL", "dL"], "report_id": ["r1", "r1", "r2", "r1"]})
+    keys["prompt_id"] = keys["report_id"]
+    reports = pd.Series({"r1": np.float32(EAST), "r2": np.float32([-0.8, 0.6])})
+    forth, back = (found.every_report for found in image_text_queries(table, keys, reports).values())
+    assert (forth.gallery, back.gallery) == (4, 5)  # a report per breast, all images
+    # a's MLO and c's image lie at r2, which is one report of the four: a's comes second, and c finds its own
+    assert forth.ranks.tolist() == [1, 2, 1, 1, 1]
+    assert back.ranks.tolist() == [1, 1, 2, 1]  # r1 is asked three times; r2 finds c and a's MLO, which is as close
+    assert (forth.clusters.tolist(), back.clusters.tolist()) == (["a", "a", "b", "c", "d"], ["a", "b", "c", "d"])
+    # 3 of 4 reports answer an image of a, b or d, and 1 of 4 that of c; of 5 images 4 answer r1 and 1 answers r2
+    assert forth.chance == pytest.approx((4 * 3 / 4 + 1 / 4) / 5) == pytest.approx(back.chance)
+    near = table.assign(embedding=[np.array([-1.0, 0.0], dtype=np.float32)] * 5)  # to r2, before three copies of r1
+    assert image_text_queries(near, keys, reports)["image_to_text"].ranks.tolist() == [2, 2, 2, 1, 2]
+    away = table.assign(embedding=[np.array(EAST, dtype=np.float32)] * 5)  # r2 is the fourth of four, or second of two
+    assert image_text_queries(away, keys, reports)["image_to_text"].ranks[3] == 2
+    assert image_text_queries(away, keys, reports)["image_to_text"].every_report.ranks[3] == 4
 
 
 def test_another_wording_of_the_same_facts_is_as_right() -> None:
@@ -104,18 +127,6 @@ def test_views_of_breasts_that_have_both() -> None:
         view_queries(table[4:], "embedding")
 
 
-def test_the_interval_resamples_patients() -> None:
-    ranks_right = np.repeat([True, False], 20)  # twenty patients right, twenty wrong, two images each
-    similarity = np.where(ranks_right, 1.0, -1.0).astype(np.float32)[:, None] * np.array([[1.0, -1.0]], np.float32)
-    relevant = np.tile([True, False], (40, 1))
-    similarity, relevant = similarity.repeat(2, axis=0), relevant.repeat(2, axis=0)
-    clusters = np.arange(40).repeat(2).astype(str)
-    found = retrieval.retrieval_result(Queries(best_ranks(similarity, relevant), clusters, 2), 1, 2000)
-    assert found["recall_at_1"] == 0.5
-    half_width = 1.96 * 0.5 / np.sqrt(40)  # of 40 patients, not of 80 images
-    assert found["high"] - found["low"] == pytest.approx(2 * half_width, rel=0.15)
-
-
 @pytest.mark.parametrize(("method", "vectors"), [("mama", "embedding"), ("none", "backbone")])
 def test_without_states_of_its_own_text_a_model_has_the_views_alone(
     method: str, vectors: str, tmp_path: Path, write_archive: WriteArchive, write_model: WriteArchive,
@@ -130,7 +141,7 @@ def test_without_states_of_its_own_text_a_model_has_the_views_alone(
 
     def by(images: pd.DataFrame, given: str) -> Queries:
         seen.append((given, len(images)))
-        return Queries(np.ones(12, np.int64), np.arange(12).astype(str), 12)
+        return Queries(np.ones(12, np.int64), np.arange(12).astype(str), 12, 1 / 12)
 
     monkeypatch.setattr(retrieval, "view_queries", by)
     retrieve(tmp_path / "all", tmp_path, tmp_path / "model", ["small"], 1, 100, tmp_path / "out")

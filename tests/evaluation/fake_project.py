@@ -205,8 +205,14 @@ def _write_predictions(parts: Iterator[pd.DataFrame] | list[pd.DataFrame], folde
 
 def _write_retrieval(folder: Path, run: Run) -> None:
     entry = dict(recall_at_1=0.12345, recall_at_5=0.4, recall_at_10=0.6, median_rank=7.0, queries=120, gallery=48)
-    directions = {name: entry | {"low": 0.08, "high": 0.17} for name in ("image_to_text", "text_to_image")}
-    directions["cc_to_mlo"] = entry | {"recall_at_1": 0.5, "low": None, "high": None, "gallery": 240}
+    entry |= dict(chance_at_1=0.0208, recall_at_5_low=0.31, recall_at_5_high=0.49, recall_at_10_low=0.5)
+    entry |= dict(recall_at_10_high=0.69, median_rank_low=5.5, median_rank_high=9.0)
+    every = entry | dict(recall_at_5=0.33, low=0.07, high=0.18, gallery=1234)
+    directions: dict[str, object] = {
+        name: entry | {"low": 0.08, "high": 0.17, "every_report": every} for name in ("image_to_text", "text_to_image")
+    }
+    few = {name: None for name in entry if name.endswith(("low", "high"))}
+    directions["cc_to_mlo"] = entry | few | {"recall_at_1": 0.5, "low": None, "high": None, "gallery": 240}
     folder.mkdir(parents=True)
     content = {cohort: directions for cohort in run.evaluate.report_cohorts}
     (folder / "retrieval.json").write_text(json.dumps(content))

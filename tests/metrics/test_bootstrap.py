@@ -16,7 +16,7 @@ from pipeline.metrics.bootstrap import (
 from pipeline.metrics.classification import macro_auc
 from pipeline.metrics.operating import partial_auc, weighted_average_precision
 from pipeline.metrics.survival import concordance_interval
-from pipeline.metrics.weighted import weighted_interval
+from pipeline.metrics.weighted import weighted_interval, weighted_median
 
 RESAMPLES = 130  # more than one block
 
@@ -134,6 +134,16 @@ def test_weighted_interval_equals_resampling_written_out(cohort) -> None:
     found = weighted_interval(lambda w: weighted_average_precision(labels, scores[0], w), patients, RESAMPLES, 5)
     assert found.value == pytest.approx(average_precision_score(labels, scores[0]), abs=1e-12)
     np.testing.assert_allclose(found[1:], np.percentile(slow, [2.5, 97.5]), atol=1e-12)
+
+
+def test_weighted_median_equals_numpy_on_every_resample(cohort) -> None:
+    _, scores, patients = cohort
+    values = np.round(scores[0] * 3).astype(int)
+    names, owner = np.unique(patients, return_inverse=True)
+    counts = np.concatenate(list(resample_counts(len(names), RESAMPLES, 8)))
+    slow = [np.median(values[i]) for i in drawn_samples(patients, 8)]
+    assert any(median % 1 for median in slow)  # between two values
+    assert weighted_median(values, counts[:, owner]).tolist() == slow
 
 
 def test_weighted_interval_draws_the_patients_of_auc_interval(cohort) -> None:
