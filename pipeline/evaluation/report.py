@@ -22,6 +22,7 @@ from pipeline.evaluation.plot_tables import label_efficiency_table, risk_auc_tab
 from pipeline.evaluation.risk_scores import risk_calibration_table
 from pipeline.evaluation.samples import Sample, png_uri, sample_breasts
 from pipeline.evaluation.score import score
+from pipeline.evaluation.seeds_html import seed_blocks
 from pipeline.evaluation.subgroups_html import subgroup_blocks
 from pipeline.evaluation.summary import print_summary
 from pipeline.sections import Run
@@ -119,6 +120,7 @@ def _result_blocks(
         "classification": [
             classes.note(),
             *classes.paper_tables(metrics, run.tasks),
+            *seed_blocks(metrics, run.tasks, len(run.probe.seeds)),
             picture(figures["label_efficiency"], "AUC over the percentage of labelled patients, per task"),
             picture(figures["roc"], "ROC curves of each binary task on its test split"),
         ],

@@ -129,13 +129,17 @@ def score_forgetting(
 
 
 def unit_metrics(unit: Scored, grades: int, resamples: int, seed: int) -> Metrics:
-    """AUC (of an ordinal label: mean over cut points) with interval, counts, and the spread over training seeds."""
+    """AUC (of an ordinal label: mean over cut points) with interval, counts, and the spread over training seeds.
+
+    seed_std, the standard deviation of the seeds' AUCs, is missing where there is one training for all of them (one
+    seed, or a converged probe on all patients, which has the same scores with every seed).
+    """
     labels = unit.labels
     interval = auc_interval(labels, unit.scores, unit.patients, resamples, seed)
     found = interval_metrics("auc", interval) | {"n": len(labels), "patients": len(np.unique(unit.patients))}
     if not unit.is_ordinal:
         found["positives"] = int(labels.sum())
-    if interval.is_supported and len(unit.scores) > 1:
+    if interval.is_supported and np.ptp(unit.scores, axis=0).any():
         measure = macro_auc if unit.is_ordinal else auc
         found["seed_std"] = rounded(float(np.std([measure(labels, scores) for scores in unit.scores], ddof=1)))
     if interval.is_supported and unit.is_ordinal:

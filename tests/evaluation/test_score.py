@@ -37,6 +37,18 @@ def test_auc_is_the_mean_over_seeds_on_known_labels(evaluated) -> None:
         assert entry["pretrained"]["low"] < entry["pretrained"]["auc"] < entry["pretrained"]["high"]
 
 
+def test_the_spread_over_seeds_is_missing_where_all_seeds_are_one_training() -> None:
+    generator = np.random.default_rng(0)
+    grades, patients = np.array([0, 1] * 20), np.arange(40).astype(str)
+    once = generator.normal(size=40) + grades
+    converged = Scored("t", "test", "lp_100", "pretrained", False, grades, np.stack([once] * 3), patients)
+    assert "seed_std" not in unit_metrics(converged, 2, 100, 0)
+    assert "seed_std" not in unit_metrics(converged._replace(scores=once[None]), 2, 100, 0)
+    drawn = np.stack([once, once, generator.permutation(once)])
+    aucs = [roc_auc_score(grades, scores) for scores in drawn]
+    assert unit_metrics(converged._replace(scores=drawn), 2, 100, 0)["seed_std"] == round(np.std(aucs, ddof=1), 4)
+
+
 def test_gain_is_the_difference_of_the_two_encoders(evaluated) -> None:
     for task in evaluated.run.tasks:
         for setting, entry in evaluated.metrics[task]["test"].items():
