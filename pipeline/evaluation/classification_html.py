@@ -5,7 +5,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from pipeline.evaluation.baselines_html import baseline_rows
-from pipeline.evaluation.html_parts import DASH, Row, gain, number, paragraph, plain_heads, statistic, table
+from pipeline.evaluation.html_parts import DASH, Row, gain, number, own_limits, paragraph, plain_heads, statistic, table
 from pipeline.evaluation.published import published_table, task_setting
 from pipeline.sections import Task
 
@@ -23,6 +23,7 @@ METHOD_NAMES = {
     "byol": "BYOL",
     "none": "No pretraining",
 }
+MODELS = ("pretrained", "initial")
 PUBLISHED_PERCENTS = {10, 50, 100}
 PROMPT_NAMES = {"zero_shot": "reports", "zero_shot_mammo_clip": "Mammo-CLIP's"}  # pipeline/downstream/prompts.py
 
@@ -124,7 +125,7 @@ def ordinal_table(metrics: dict[str, Any], tasks: dict[str, Task]) -> str:
     )
     caption = (
         "<b>Ordinal labels.</b> AUC: mean over the cut points (grade at least k) with ten patients on both sides."
-        " κ: quadratic kappa of the rounded expected grade. Unit: image."
+        " κ: quadratic kappa of the rounded expected grade; one grade for all has κ 0 and no interval. Unit: image."
     )
     return table(heads, rows, caption, words=3)
 
@@ -162,12 +163,12 @@ def note() -> str:
 def _comparison(entry: dict[str, Any]) -> list[str]:
     """Pretrained, initial, gain, n, positives."""
     size = entry.get("pretrained") or entry["initial"]
-    models = [statistic(entry.get(name), "auc") for name in ("pretrained", "initial")]
+    models = [statistic(entry.get(name), "auc") for name in MODELS]
     return [*models, gain(entry.get("gain")), number(size["n"]), number(size.get("positives"))]
 
 
 def _kappas(entry: dict[str, Any]) -> list[str]:
-    return [number(entry.get(name, {}).get("kappa")) for name in ("pretrained", "initial")]
+    return [statistic(own_limits(entry[n], "kappa"), "kappa") if n in entry else DASH for n in MODELS]
 
 
 def _percents(test: dict[str, Any]) -> set[int]:

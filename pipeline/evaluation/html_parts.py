@@ -54,7 +54,7 @@ def statistic(entry: dict[str, Any] | None, key: str, signed: bool = False, deci
     return strong.replace("-", "−")
 
 
-def with_own_limits(entry: dict[str, Any], key: str) -> dict[str, Any]:
+def own_limits(entry: dict[str, Any], key: str) -> dict[str, Any]:
     """The entry as `statistic` reads it, of a number whose interval is <key>_low to <key>_high."""
     return entry | {"low": entry.get(f"{key}_low"), "high": entry.get(f"{key}_high")}
 

@@ -4,7 +4,7 @@ from html import escape
 from typing import Any
 
 from pipeline.evaluation.classification_html import METHOD_NAMES
-from pipeline.evaluation.html_parts import DASH, Row, gain, number, plain_heads, statistic, table, with_own_limits
+from pipeline.evaluation.html_parts import DASH, Row, gain, number, own_limits, plain_heads, statistic, table
 from pipeline.evaluation.published import data_set, metric, published_table
 from pipeline.sections import Risk
 
@@ -79,8 +79,8 @@ def _retrieval_cells(direction: str, entry: dict[str, Any]) -> list[str]:
     queries, items = RETRIEVAL_UNITS[direction]
     return [
         statistic(entry, "recall_at_1"),
-        *(statistic(with_own_limits(entry, f"recall_at_{depth}"), f"recall_at_{depth}") for depth in (5, 10)),
-        statistic(with_own_limits(entry, "median_rank"), "median_rank", decimals=1),
+        *(statistic(own_limits(entry, f"recall_at_{depth}"), f"recall_at_{depth}") for depth in (5, 10)),
+        statistic(own_limits(entry, "median_rank"), "median_rank", decimals=1),
         f"{number(entry['queries'])} {queries}",
         f"{number(entry['gallery'])} {items}",
         f"{entry['chance_at_1']:.4f}",

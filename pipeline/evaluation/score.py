@@ -12,8 +12,9 @@ from pipeline.evaluation.inputs import EvaluationInputs
 from pipeline.evaluation.risk_scores import score_risk
 from pipeline.evaluation.rounding import interval_metrics, rounded
 from pipeline.evaluation.scored import Scored, scored_breasts, scored_images
-from pipeline.metrics.bootstrap import auc_interval, paired_auc_gain
-from pipeline.metrics.classification import auc, macro_auc, quadratic_kappa
+from pipeline.metrics.bootstrap import Interval, auc_interval, paired_auc_gain
+from pipeline.metrics.classification import auc, macro_auc
+from pipeline.metrics.weighted import weighted_interval, weighted_kappa
 from pipeline.sections import Run, Task
 from pipeline.tables import DENSITIES
 
@@ -143,9 +144,25 @@ def unit_metrics(unit: Scored, grades: int, resamples: int, seed: int) -> Metric
         measure = macro_auc if unit.is_ordinal else auc
         found["seed_std"] = rounded(float(np.std([measure(labels, scores) for scores in unit.scores], ddof=1)))
     if interval.is_supported and unit.is_ordinal:
-        kappas = [quadratic_kappa(unit.grades, scores, grades) for scores in unit.scores]
-        found["kappa"] = rounded(float(np.mean(kappas)))
+        kappa = kappa_interval(unit, grades, resamples, seed)
+        limits = {"kappa_low": rounded(kappa.low), "kappa_high": rounded(kappa.high)}
+        found |= {"kappa": rounded(kappa.value)} | limits
     return found
+
+
+def kappa_interval(unit: Scored, grades: int, resamples: int, seed: int) -> Interval:
+    """Quadratic kappa of the rounded scores, the mean over seeds, with its interval over patients.
+
+    It has no limits where all resamples agree: a model that gives every unit one grade has kappa 0 whoever is drawn,
+    which says nothing of the patients to come.
+    """
+
+    def mean_kappa(weights: np.ndarray) -> np.ndarray:
+        return np.asarray(np.mean([weighted_kappa(unit.grades, row, weights, grades) for row in unit.scores], axis=0))
+
+    interval = weighted_interval(mean_kappa, unit.patients, resamples, seed)
+    agree = np.isclose(interval.low, interval.high)
+    return interval._replace(low=np.nan, high=np.nan) if agree else interval
 
 
 def gain_metrics(better: Scored, base: Scored, resamples: int, seed: int) -> Metrics:

@@ -38,8 +38,8 @@ def seed_blocks(metrics: dict[str, Any], tasks: Iterable[str], seeds: int) -> li
     caption = (
         f"<b>Spread over training seeds.</b> Mean AUC over {seeds} seeds with its 95 % interval over patients, ± the"
         " standard deviation of the seeds' AUCs: other draws of the patients and orders of the batches, not another"
-        " pretraining. Not here: what was trained once (the converged probe on all patients, which leaves a seed nothing"
-        " to draw, fine-tuning, zero-shot), and what has too few patients for an AUC. Unit: image."
+        " pretraining. Not here: what was trained once (the converged probe on all patients, which leaves a seed"
+        " nothing to draw, fine-tuning, zero-shot), and what has too few patients for an AUC. Unit: image."
     )
     largest, where = max(spreads)
     summary = f"<b>Spread over training seeds.</b> Settings: {len(rows)}. Largest: ± {largest:.3f} ({where})."

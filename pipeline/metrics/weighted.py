@@ -1,7 +1,7 @@
 """Intervals of statistics that are no share of won pairs: patients are resampled as weights of their samples.
 
-`bootstrap` has the pair statistics and the draws, `operating` the statistics of ranked samples; the median and
-calibration are here.
+`bootstrap` has the pair statistics and the draws, `operating` the statistics of ranked samples; the median,
+agreement and calibration are here.
 """
 
 from collections.abc import Callable
@@ -64,6 +64,35 @@ def weighted_median(
     total = passed[:, -1]
     middle = [(passed < np.floor(place)[:, None]).sum(axis=1) for place in ((total + 1) / 2, total / 2 + 1)]
     return np.asarray(values[order][np.stack(middle)].mean(axis=0))
+
+
+def weighted_kappa(
+    grades: Int[np.ndarray, " sample"],
+    expected: Float[np.ndarray, " sample"],
+    weights: Float[np.ndarray, "resample sample"],
+    classes: int,
+) -> Float[np.ndarray, " resample"]:
+    """`classification.quadratic_kappa` of weighted samples.
+
+    The disagreement by chance, the mean of (grade - guess)^2 over all pairs of both, is the mean of the squares of both
+    less twice the product of their means; so no table of grades is needed.
+
+    Args:
+        grades: True grades, 0 to classes - 1.
+        expected: Expected grades on the same scale; rounded and clipped to it.
+        weights: Non-negative, with a positive sum in every row.
+        classes: Number of grades.
+
+    Returns:
+        1 for full agreement, 0 for chance, negative below; NaN where both are constant and equal.
+    """
+    guessed = np.clip(np.rint(expected), 0, classes - 1)
+    total = weights.sum(axis=1)
+    columns = np.stack([(grades - guessed) ** 2, grades, guessed, grades**2 + guessed**2], axis=1)
+    observed, grade, guess, squares = (weights @ columns / total[:, None]).T
+    by_chance = squares - 2 * grade * guess
+    with np.errstate(invalid="ignore"):
+        return np.asarray(1 - observed / by_chance)
 
 
 def weighted_brier(

@@ -11,6 +11,7 @@ from pipeline.evaluation.inputs import read_predictions
 from pipeline.evaluation.risk_scores import score_risk
 from pipeline.evaluation.score import gain_metrics, score, score_task, unit_metrics
 from pipeline.evaluation.scored import Scored, scored_breasts, scored_images, setting_name
+from pipeline.metrics.bootstrap import resample_counts
 from pipeline.tables import DENSITIES, PREDICTIONS
 from tests.evaluation.fake_project import ORIGIN
 
@@ -100,7 +101,30 @@ def test_ordinal_task_has_cut_point_auc_and_kappa(evaluated) -> None:
     entry = evaluated.metrics["density_vindr"]["test"]["ft_100"]["pretrained"]
     assert entry["auc"] == round(np.mean(aucs), 4)
     assert entry["kappa"] == round(cohen_kappa_score(grades, guessed, weights="quadratic"), 4)
+    assert entry["kappa_low"] < entry["kappa"] < entry["kappa_high"]
     assert "positives" not in entry
+
+
+def test_kappa_is_the_mean_over_seeds_resampled_by_patient() -> None:
+    generator = np.random.default_rng(0)
+    grades, patients = generator.integers(0, 4, 120), np.arange(120) // 3
+    scores = grades + generator.normal(size=(2, 120)) + generator.normal(size=40)[patients]
+    unit = Scored("t", "test", "lp_10", "pretrained", True, grades, scores, patients)
+
+    def kappa(rows: np.ndarray) -> float:
+        drawn = grades[rows]
+        return float(
+            np.mean([cohen_kappa_score(drawn, g[rows], labels=range(4), weights="quadratic") for g in guessed])
+        )
+
+    guessed = np.clip(np.rint(scores), 0, 3).astype(int)
+    counts = np.concatenate(list(resample_counts(40, 100, 0))).astype(int)
+    slow = np.percentile([kappa(np.repeat(np.arange(120), row[patients])) for row in counts], [2.5, 97.5])
+    found = unit_metrics(unit, 4, 100, 0)
+    expected = np.round([kappa(np.arange(120)), *slow], 4).tolist()
+    assert [found["kappa"], found["kappa_low"], found["kappa_high"]] == expected
+    one_grade = unit_metrics(unit._replace(scores=scores * 0 + 2), 4, 100, 0)
+    assert (one_grade["kappa"], one_grade["kappa_low"], one_grade["kappa_high"]) == (0.0, None, None)
 
 
 def test_birads_is_graded_and_incomplete_is_no_grade(evaluated) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from lifelines.utils import concordance_index
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, cohen_kappa_score, roc_auc_score
 
 from pipeline.metrics.bootstrap import (
     auc_interval,
@@ -13,10 +13,10 @@ from pipeline.metrics.bootstrap import (
     paired_auc_gain,
     resample_counts,
 )
-from pipeline.metrics.classification import macro_auc
+from pipeline.metrics.classification import macro_auc, quadratic_kappa
 from pipeline.metrics.operating import partial_auc, weighted_average_precision
 from pipeline.metrics.survival import concordance_interval
-from pipeline.metrics.weighted import weighted_interval, weighted_median
+from pipeline.metrics.weighted import weighted_interval, weighted_kappa, weighted_median
 
 RESAMPLES = 130  # more than one block
 
@@ -144,6 +144,26 @@ def test_weighted_median_equals_numpy_on_every_resample(cohort) -> None:
     slow = [np.median(values[i]) for i in drawn_samples(patients, 8)]
     assert any(median % 1 for median in slow)  # between two values
     assert weighted_median(values, counts[:, owner]).tolist() == slow
+
+
+def test_kappa_interval_equals_scikit_learn_on_every_resample(cohort) -> None:
+    labels, scores, patients = cohort
+    grades = labels.astype(int) + (scores[1] > 1.5)
+    guessed = np.clip(np.rint(scores[0] + 0.5), 0, 3).astype(int)
+    slow = [
+        cohen_kappa_score(grades[i], guessed[i], labels=range(4), weights="quadratic")
+        for i in drawn_samples(patients, 6)
+    ]
+    found = weighted_interval(lambda w: weighted_kappa(grades, scores[0] + 0.5, w, 4), patients, RESAMPLES, 6)
+    assert found.value == pytest.approx(quadratic_kappa(grades, scores[0] + 0.5, 4), abs=1e-12)
+    np.testing.assert_allclose(found[1:], np.percentile(slow, [2.5, 97.5]), atol=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+def test_kappa_of_one_grade_is_zero_and_of_full_constant_agreement_not_defined() -> None:
+    weights = np.array([[1.0, 1.0, 1.0], [0.0, 3.0, 0.0], [2.0, 0.0, 1.0]])
+    found = weighted_kappa(np.array([1, 2, 3]), np.array([2.1, 1.9, 2.0]), weights, 4)
+    np.testing.assert_allclose(found, [0.0, np.nan, 0.0], atol=1e-15)  # the second draws grade 2 alone
 
 
 def test_weighted_interval_draws_the_patients_of_auc_interval(cohort) -> None:
