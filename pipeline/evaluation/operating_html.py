@@ -94,6 +94,7 @@ def _image_table(points: pd.DataFrame, calibration: Calibration) -> str:
         " recall rate stand at a specificity of 90 or 95 %, read from the test curve; recall rate is the share of all"
         f" images called back. pF1, Brier, ECE ({CALIBRATION_BINS} bins of equal size) and slope (1: calibrated, below"
         f" 1: too extreme) are of probabilities: {MAPS[calibration]}; n/a where validation has no scores."
+        " ECE takes the absolute value of noise, too: its interval lies high and may miss the value."
     )
     return table(plain_heads("Task", "Setting", *IMAGE_COLUMNS.values(), "n", "pos."), rows, caption, words=2)
 

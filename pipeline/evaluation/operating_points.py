@@ -15,6 +15,7 @@ from pipeline.evaluation.risk_scores import CALIBRATION_BINS
 from pipeline.evaluation.scored import Scored, scored_images, validation_as_test
 from pipeline.evaluation.unit_scores import GROUPS, unit_scores
 from pipeline.metrics.bootstrap import UNSUPPORTED, Interval, cut_points
+from pipeline.metrics.calibration_line import calibration_line_intervals
 from pipeline.metrics.delong import delong_interval
 from pipeline.metrics.operating import (
     partial_auc,
@@ -23,7 +24,7 @@ from pipeline.metrics.operating import (
     sensitivity_at_specificity,
     weighted_average_precision,
 )
-from pipeline.metrics.recalibration import calibration_slope, isotonic, platt
+from pipeline.metrics.recalibration import isotonic, platt
 from pipeline.metrics.weighted import Statistic, weighted_brier, weighted_calibration_error, weighted_interval
 from pipeline.sections import Calibration, Task
 
@@ -85,11 +86,11 @@ def operating_points(
 
     Returns:
         One row per statistic with COLUMNS. unit: image, breast or exam; aggregate: mean, max, learned, or `none` of an
-        image; statistic: as `table_name` says. value, low, high: with a 95 % interval over patients; calibration slope
-        and intercept have none. n: units with a known label; patients, positives: of these. All NaN below MIN_PATIENTS
-        patients with a positive, or with a negative; CALIBRATED and LINE are NaN where `calibration_maps` has no map,
-        `learned` where validation is too small for it. ECE takes the absolute value of noise too, which every resample
-        adds to: its interval lies high and may miss the value.
+        image; statistic: as `table_name` says. value, low, high: with a 95 % interval over patients. n: units with a
+        known label; patients, positives: of these. All NaN below MIN_PATIENTS patients with a positive, or with a
+        negative; CALIBRATED and LINE are NaN where `calibration_maps` has no map, `learned` where validation is too
+        small for it. ECE takes the absolute value of noise too, which every resample adds to: its interval lies high
+        and may miss the value.
 
     Raises:
         ValueError: an image was scored that is not in its split, or not by every seed.
@@ -160,8 +161,7 @@ def _image_intervals(unit: Scored, maps: Maps, resamples: int, seed: int) -> dic
     if fitted := maps.get(unit.model):
         chances = np.stack([to_chance(scores) for to_chance, scores in zip(fitted, unit.scores, strict=True)])
         weighted += [(name, statistic, chances) for name, statistic in CALIBRATED.items()]
-        line = np.mean([calibration_slope(labels, row) for row in chances], axis=0)
-        found |= {name: Interval(float(value), np.nan, np.nan) for name, value in zip(LINE, line, strict=True)}
+        found |= dict(zip(LINE, calibration_line_intervals(labels, chances, unit.patients), strict=True))
     for name, statistic, scores in weighted:
         found[name] = weighted_interval(_over_seeds(statistic, labels, scores), unit.patients, resamples, seed)
     return found

@@ -131,7 +131,7 @@ def _under_censoring(risk: dict[str, Any], horizon_years: int) -> str:
     """What Uno's c and the dynamic AUC are, and each method's dynamic AUCs and observed over expected cancers."""
     by_year = [f"dynamic_auc_{year}y" for year in range(1, horizon_years + 1)]
     aucs = [f"{escape(name)} {', '.join(number(each[key]['value']) for key in by_year)}" for name, each in risk.items()]
-    ratios = [f"{escape(name)} {_with_limits(each['observed_to_expected'])}" for name, each in risk.items()]
+    ratios = [f"{escape(name)} {_with_limits(each['observed_to_expected'], 'value')}" for name, each in risk.items()]
     return (
         f"Uno's c: a cancer before year {horizon_years} counts 1 / G², where G is the share of the development exams"
         " that were followed until then. Dynamic AUC at n years: cancers within n years, each counting 1 / G, against"
@@ -141,19 +141,21 @@ def _under_censoring(risk: dict[str, Any], horizon_years: int) -> str:
     )
 
 
-def _with_limits(entry: dict[str, Any]) -> str:
+def _with_limits(entry: dict[str, Any], key: str) -> str:
     """A number and its interval within a sentence."""
-    if entry["value"] is None:
+    if entry[key] is None:
         return DASH
-    return f"{number(entry['value'])} ({number(entry['low'])} to {number(entry['high'])})"
+    return f"{number(entry[key])} ({number(entry['low'])} to {number(entry['high'])})"
 
 
 def _calibration(risk: dict[str, Any]) -> str:
     """Brier score and calibration error of each method, in a sentence."""
     parts = [
-        f"{escape(method)} Brier {number(entry['brier'])}, calibration error {number(entry['ece'])}"
+        f"{escape(method)} Brier {_with_limits(own_limits(entry, 'brier'), 'brier')},"
+        f" calibration error {_with_limits(own_limits(entry, 'ece'), 'ece')}"
         for method, measured in risk.items()
         for name, entry in measured.items()
         if name.startswith("calibration") and entry["brier"] is not None
     ]
-    return f"Calibration at the last horizon: {'; '.join(parts)}." if parts else ""
+    note = "The calibration error takes the absolute value of noise, too: its interval lies high."
+    return f"Calibration at the last horizon: {'; '.join(parts)}. {note}" if parts else ""

@@ -1,5 +1,6 @@
 """Scores the risk models on the sealed follow-up: c-indices, n-year AUCs, calibration at the last horizon."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ from jaxtyping import Float
 from pipeline.downstream.follow_up import followed_exams, observed
 from pipeline.evaluation.rounding import DECIMALS, interval_metrics, rounded
 from pipeline.metrics.bootstrap import Interval, auc_interval
-from pipeline.metrics.calibration import brier, expected_calibration_error
 from pipeline.metrics.censoring import Censoring, censoring_distribution, dynamic_auc_interval, uno_interval
 from pipeline.metrics.survival import (
     concordance_interval,
@@ -17,6 +17,7 @@ from pipeline.metrics.survival import (
     observed_to_expected,
     risk_reliability,
 )
+from pipeline.metrics.weighted import weighted_brier, weighted_calibration_error, weighted_interval
 from pipeline.sections import Risk
 
 CALIBRATION_BINS = 10  # deciles of risk, as in Hosmer & Lemeshow 1980
@@ -28,7 +29,8 @@ def score_risk(
 ) -> dict[str, Any]:
     """Metrics of every method; each but the calibration has value, low, high, n and events.
 
-    c_index, auc_1y ... auc_<horizon>y, calibration_<horizon>y (brier, ece, n); and corrected for censoring: uno_c,
+    c_index, auc_1y ... auc_<horizon>y, calibration_<horizon>y (brier, brier_low, brier_high, the same of ece, n; the
+    interval of ece lies high, see `operating_points`); and corrected for censoring: uno_c,
     dynamic_auc_1y ... dynamic_auc_<horizon>y, observed_to_expected. encoder (frozen or finetuned) and prior_exams (the
     model saw them) say which model it was.
 
@@ -98,7 +100,8 @@ def _method_metrics(exams: pd.DataFrame, risk: Risk, resamples: int, seed: int) 
         counts = {"n": int(known.sum()), "events": int(labels.sum())}
         found[f"auc_{horizon}y"] = interval_metrics("value", interval) | counts
     labels, known = horizon_labels(to_cancer, followed, risk.horizon_years, mirai_compat=True)
-    found[f"calibration_{risk.horizon_years}y"] = _calibration(labels[known], last[known])
+    calibration = _calibration(labels[known], last[known], patients[known], resamples, seed)
+    found[f"calibration_{risk.horizon_years}y"] = calibration
     return found
 
 
@@ -131,9 +134,14 @@ def _counted(
     return entry
 
 
-def _calibration(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | int | None]:
-    """Brier score and calibration error of exams whose state at the horizon is known; null below one per bin."""
-    if len(labels) < CALIBRATION_BINS:
-        return {"brier": None, "ece": None, "n": len(labels)}
-    error = expected_calibration_error(labels, probabilities, CALIBRATION_BINS)
-    return {"brier": rounded(brier(labels, probabilities)), "ece": rounded(error), "n": len(labels)}
+def _calibration(
+    labels: np.ndarray, probabilities: np.ndarray, patients: np.ndarray, resamples: int, seed: int
+) -> dict[str, float | int | None]:
+    """Brier score and calibration error of exams whose state at the horizon is known; null below MIN_PATIENTS."""
+    error = partial(weighted_calibration_error, bins=CALIBRATION_BINS)
+    found: dict[str, float | int | None] = {}
+    for name, statistic in (("brier", weighted_brier), ("ece", error)):
+        interval = weighted_interval(partial(statistic, labels, probabilities), patients, resamples, seed)
+        for key, value in zip((name, f"{name}_low", f"{name}_high"), interval, strict=True):
+            found[key] = rounded(value)
+    return found | {"n": len(labels)}
