@@ -1,7 +1,8 @@
 """Frozen features: one row per image, computed once per encoder and read by every task."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from pipeline.allocator import keep_freed_memory
 from pipeline.errors import InputError
-from pipeline.models.image_tower import ImageOutput
+from pipeline.models.image_tower import ImageOutput, ImageTower
 from pipeline.models.two_tower import load_model
 from pipeline.params import by_encoder
 from pipeline.sections import Compute
@@ -19,6 +20,7 @@ from pipeline.shards.read import iterate
 from pipeline.tables import FEATURES, SPLITS, write_table
 
 IDS = [name for name in FEATURES.names if name not in ("backbone", "embedding")]
+Seen = TypeVar("Seen")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -39,19 +41,44 @@ def embed(shards: Path, model_folder: Path, out: Path, batch: dict[str, int], co
         ValueError: the encoder changed while images passed (a BatchNorm that takes batch statistics, as in training,
             makes features depend on which images are embedded together).
     """
+
+    def rows(ids: pd.DataFrame, tower: ImageTower, images: Tensor) -> pd.DataFrame:
+        return feature_rows(ids, tower(images))
+
+    write_features(over_images(shards, model_folder, rows, batch, compute), out)
+
+
+def over_images(
+    shards: Path,
+    model_folder: Path,
+    see: Callable[[pd.DataFrame, ImageTower, Tensor], Seen],
+    batch: dict[str, int],
+    compute: Compute,
+) -> list[Seen]:
+    """What the frozen image tower makes of every image of the shards, batch by batch in file order.
+
+    Args:
+        shards: Folder of an evaluation cohort's shards.
+        model_folder: Folder of the encoder.
+        see: Takes rows of index_shards, the tower and their images [image 1 height width], 0 to 255, on the device.
+        batch: Images per forward pass by encoder.
+        compute: Device and precision.
+
+    Raises: as `embed`.
+    """
     device = chosen_device(compute)
     keep_freed_memory()
     model, config = load_model(model_folder)
     model.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # untyped in torch
     before = {name: value.clone() for name, value in model.named_buffers()}
-    parts = []
     with torch.inference_mode(), autocast(device, compute):
-        for ids, images in iterate(shards, SPLITS, by_encoder(batch, config.encoder)):
-            output = model.image(torch.from_numpy(images)[:, None].to(device))
-            parts.append(feature_rows(ids, output))
+        parts = [
+            see(ids, model.image, torch.from_numpy(images)[:, None].to(device))
+            for ids, images in iterate(shards, SPLITS, by_encoder(batch, config.encoder))
+        ]
     if moved := [name for name, value in model.named_buffers() if not torch.equal(value, before[name])]:
         raise ValueError(f"{model_folder}: {moved[0]} changed while images were embedded; a frozen encoder keeps it")
-    write_features(parts, out)
+    return parts
 
 
 def feature_rows(ids: pd.DataFrame, output: ImageOutput) -> pd.DataFrame:
