@@ -228,7 +228,8 @@ DRAFTS = pa.schema(
 )
 
 # encode_text_* -> pretrain, retrieve, fuse. One row per distinct report; states is float32, row-major
-# [tokens, width], of the frozen text encoder's last layer, padding removed.
+# [tokens, width], of the frozen text encoder's last layer, padding removed. In the folder of the table's facts: one row
+# per distinct set of facts, named by its prompt, and one state per fact in the place of a token.
 TEXT_STATES = pa.schema(
     [("report_id", pa.string()), ("tokens", pa.int32()), ("width", pa.int32()), ("states", pa.binary())]
 )
@@ -265,7 +266,7 @@ SHARD = pa.schema(
     ]
 )
 
-# embed -> probe, zero_shot, retrieve, risk, fuse, forgetting; finetune -> forgetting. backbone: global average of the
+# embed -> probe, zero_shot, retrieve, risk, forgetting; finetune -> forgetting. backbone: global average of the
 # feature map [C]; embedding: unit-norm output of the image tower's Tr module (null for an encoder that has none
 # trained).
 FEATURES = pa.schema(
