@@ -48,6 +48,8 @@ def _check_names(settings: Settings) -> None:
     _require(file, "fuse.cohort", [run.fuse.cohort], set(run.evaluate.report_cohorts), "evaluate.report_cohorts")
     _require(file, "finetune.tasks", run.finetune.tasks, set(run.tasks), "tasks")
     _require(file, "zero_shot.tasks", run.zero_shot.tasks, set(run.tasks), "tasks")
+    if len(set(run.fuse.labels)) < len(run.fuse.labels):
+        raise InputError(f"{file}: fuse.labels: found {run.fuse.labels}; name every label once")
     for name, task in run.tasks.items():
         _require(file, f"tasks.{name}", [task.cohort, *task.score_on], evaluated, "evaluate.cohorts")
 

@@ -144,10 +144,11 @@ class Risk(Section):
 
 
 class Fuse(Section):
-    """Image and pre-reading text fused for one label of one cohort."""
+    """Image and pre-reading text fused for labels of one cohort; grid: rows and columns of an image's tokens."""
 
     cohort: Name
-    label: Literal["malignant", "mass", "calcification"]
+    labels: Annotated[list[Literal["malignant", "mass", "calcification"]], Field(min_length=1)]
+    grid: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
     epochs: PositiveInt
     learning_rate: PositiveFloat
     text_dropout: Share

@@ -16,6 +16,8 @@ IDS = ["image_id", "breast_id", "exam_id", "patient_id"]
 DECIMALS = 6
 # Before the task it was fine-tuned on, in the name of an encoder.
 TUNED = "ft_"
+# What a fusion model saw; the last is the model of both modalities, whose text was withheld at inference.
+FUSION_METHODS = ("image", "text", "fusion", "fusion_without_text")
 
 
 class Origin(NamedTuple):

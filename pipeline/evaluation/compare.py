@@ -80,7 +80,8 @@ def read_scored(folder: Path, places: Places) -> list[Scored]:
     predictions = predictions[predictions["encoder"] == "pretrained"]
     labels = {name: read_table(folder / places.sealed / name / "labels.parquet", SEALED) for name in run.cohorts}
     units = scored_images(predictions, labels, run.tasks)
-    return units + scored_breasts(predictions, labels[run.fuse.cohort], run.fuse.label)
+    breasts = [scored_breasts(predictions, labels[run.fuse.cohort], label) for label in run.fuse.labels]
+    return units + [unit for own in breasts for unit in own]
 
 
 def fetch_experiment(name: str, folder: Path, places: Places) -> Path:

@@ -138,7 +138,7 @@ def _result_blocks(
             folded("Published retrieval results", outcomes.published_retrieval_table()),
         ],
         "forgetting": [forgetting_table(metrics)],
-        "fusion": [outcomes.fusion_table(metrics, run.fuse.cohort, run.fuse.label)],
+        "fusion": [outcomes.fusion_table(metrics, run.fuse.cohort)],
     }
 
 

@@ -20,6 +20,12 @@ from pipeline.tables import DENSITIES
 
 Metrics = dict[str, Any]
 DENSITY_GRADES, BIRADS_GRADES = len(DENSITIES), 7  # BI-RADS 0 to 6
+# Of fusion: name -> whose AUC less whose.
+FUSION_GAINS = {
+    "gain": ("fusion", "image"),
+    "gain_over_text": ("fusion", "text"),
+    "gain_without_text": ("fusion_without_text", "image"),
+}
 OWN_KEYS = {
     "profile",
     "method",
@@ -47,7 +53,7 @@ def score(inputs: EvaluationInputs, run: Run) -> tuple[Metrics, list[Scored]]:
     predictions = inputs.read_predictions()
     labels = {cohort: inputs.read_labels(cohort) for cohort in run.evaluate.cohorts}
     units = scored_images(predictions, labels, run.tasks)
-    breasts = scored_breasts(predictions, labels[run.fuse.cohort], run.fuse.label)
+    breasts = {label: scored_breasts(predictions, labels[run.fuse.cohort], label) for label in run.fuse.labels}
     resamples = run.evaluate.bootstrap
     initial = inputs.read_initial_config()
     metrics: Metrics = {
@@ -62,13 +68,13 @@ def score(inputs: EvaluationInputs, run: Run) -> tuple[Metrics, list[Scored]]:
         metrics[name] = score_task(own, _grades(task), resamples, run.seed)
     followed = labels[run.risk.cohort], inputs.read_images(run.risk.cohort)
     metrics["risk"] = score_risk(predictions, *followed, run.risk, resamples, run.seed)
-    metrics["fusion"] = score_fusion(breasts, resamples, run.seed)
+    metrics["fusion"] = {label: score_fusion(own, resamples, run.seed) for label, own in breasts.items()}
     metrics["retrieval"] = _rounded(inputs.read_retrieval())
     metrics["forgetting"] = score_forgetting(inputs, units, metrics, labels, run)
     metrics["reports"] = {"pretrain": {name: describe_reports(inputs, name) for name in run.pretrain.cohorts}}
     metrics["pretrain"] = describe_pretraining(inputs)
     metrics["splits"] = {cohort: describe_splits(inputs, cohort) for cohort in run.evaluate.cohorts}
-    return metrics, units + breasts
+    return metrics, units + [unit for own in breasts.values() for unit in own]
 
 
 def score_task(units: Sequence[Scored], grades: int, resamples: int, seed: int) -> Metrics:
@@ -95,11 +101,12 @@ def score_task(units: Sequence[Scored], grades: int, resamples: int, seed: int) 
 
 
 def score_fusion(units: Sequence[Scored], resamples: int, seed: int) -> Metrics:
-    """AUC of image only, text only and both, and the paired gain of both over the image alone; unit: breast."""
+    """AUC by FUSION_METHODS of one label, and the paired gains of FUSION_GAINS; unit: breast."""
     by_setting = {unit.setting: unit for unit in units}
     found: Metrics = {name: unit_metrics(unit, 2, resamples, seed) for name, unit in by_setting.items()}
-    if {"image", "fusion"} <= set(by_setting):
-        found["gain"] = gain_metrics(by_setting["fusion"], by_setting["image"], resamples, seed)
+    for name, (better, base) in FUSION_GAINS.items():
+        if {better, base} <= set(by_setting):
+            found[name] = gain_metrics(by_setting[better], by_setting[base], resamples, seed)
     return found
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.downstream.labels import as_grades
-from pipeline.downstream.predictions import scored_splits
+from pipeline.downstream.predictions import FUSION_METHODS, scored_splits
 from pipeline.sections import Task
 
 SETTING_KEYS = ["method", "fraction", "encoder"]
@@ -85,7 +85,7 @@ def validation_as_test(
 def scored_breasts(predictions: pd.DataFrame, labels: pd.DataFrame, label: str) -> list[Scored]:
     """The fusion models on test breasts; the label of a breast is any of its images'.
 
-    Args and Raises: as `scored_images`; settings are `image`, `text` and `fusion`.
+    Args and Raises: as `scored_images`; settings are FUSION_METHODS.
     """
     task = f"fuse_{label}"
     rows = predictions[(predictions["task"] == task) & (predictions["split"] == "test")]
@@ -102,7 +102,7 @@ def image_grades(labels: pd.DataFrame, label: str) -> pd.DataFrame:
 
 def setting_name(method: str, fraction: float) -> str:
     """`lp` at 0.1 is lp_10: keys of metrics.json hold no dots; zero-shot saw no label, fusion all, and has no other."""
-    has_none = fraction == 0 or method in ("image", "text", "fusion")
+    has_none = fraction == 0 or method in FUSION_METHODS
     return method if has_none else f"{method}_{round(100 * fraction)}"
 
 

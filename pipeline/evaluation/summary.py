@@ -75,8 +75,9 @@ def _other_lines(metrics: dict[str, Any]) -> Iterator[str]:
     for method, measured in metrics["risk"].items():
         values = [f"{name} {bracketed(e, 'value')}" for name, e in measured.items() if name in _RISK_METRICS]
         yield f"risk by {method}: " + ", ".join(values)
-    fusion = [f"{name} {bracketed(e, 'auc', name == 'gain')}" for name, e in metrics["fusion"].items()]
-    yield "fusion: " + ", ".join(fusion)
+    for label, measured in metrics["fusion"].items():
+        values = [f"{name} {bracketed(e, 'auc', name.startswith('gain'))}" for name, e in measured.items()]
+        yield f"fusion, {label}: " + ", ".join(values)
     for cohort, directions in metrics["retrieval"].items():
         for direction, entry in directions.items():
             yield (

@@ -1,13 +1,24 @@
 """Co-attention of image and text tokens, with a learned token for a modality that is missing."""
 
+from typing import NamedTuple
+
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 # The smallest form of the train-inference model (method.md: several co-attention blocks; sizes are not public).
 HEADS = 4
 BLOCKS = 2
 DROPOUT = 0.1
+
+
+class Tokens(NamedTuple):
+    """Tokens of one modality. place: what each is of (an image position, a segment of text); has an own embedding."""
+
+    states: Float[Tensor, "row token states"]
+    present: Bool[Tensor, "row token"]
+    place: Int[Tensor, "row token"]
 
 
 class CoAttentionBlock(nn.Module):
@@ -30,41 +41,33 @@ class CoAttentionBlock(nn.Module):
 
 
 class CoAttentionClassifier(nn.Module):
-    """Image tokens + text tokens -> one logit; runs with either modality missing.
+    """Image tokens + text tokens -> one logit per label; runs with either modality missing.
 
     Args:
-        image_width: Width of the image tokens.
-        text_width: Width of the frozen text states.
+        image_sizes: Width of the image tokens, and number of their places.
+        text_sizes: The same of the frozen text states.
+        labels: Number of labels.
         width: Shared width, a multiple of HEADS.
     """
 
-    def __init__(self, image_width: int, text_width: int, width: int) -> None:
+    def __init__(self, image_sizes: tuple[int, int], text_sizes: tuple[int, int], labels: int, width: int) -> None:
         super().__init__()
-        self.image_project = nn.Linear(image_width, width)
-        self.text_project = nn.Linear(text_width, width)
-        self.image_null = nn.Parameter(torch.zeros(width))
-        self.text_null = nn.Parameter(torch.zeros(width))
+        self.image, self.text = _Modality(*image_sizes, width), _Modality(*text_sizes, width)
         self.blocks = nn.ModuleList(CoAttentionBlock(width) for _ in range(BLOCKS))
-        self.head = nn.Sequential(nn.LayerNorm(2 * width), nn.Dropout(DROPOUT), nn.Linear(2 * width, 1))
+        self.head = nn.Sequential(nn.LayerNorm(2 * width), nn.Dropout(DROPOUT), nn.Linear(2 * width, labels))
 
-    def forward(
-        self,
-        image: Float[Tensor, "row i image_width"],
-        image_present: Bool[Tensor, "row i"],
-        text: Float[Tensor, "row t text_width"],
-        text_present: Bool[Tensor, "row t"],
-    ) -> Float[Tensor, " row"]:
-        """Logit per row.
+    def forward(self, image_tokens: Tokens, text_tokens: Tokens) -> Float[Tensor, "row label"]:
+        """Logits per row.
 
         A row without any present token of a modality gets that modality's learned null token instead; tokens that
         are not present change nothing.
         """
-        image, image_present = with_null(self.image_project(image), image_present, self.image_null)
-        text, text_present = with_null(self.text_project(text), text_present, self.text_null)
+        image, image_present = self.image(image_tokens)
+        text, text_present = self.text(text_tokens)
         for block in self.blocks:
             image, text = block(image, image_present, text, text_present)
         pooled = torch.cat([_mean_present(image, image_present), _mean_present(text, text_present)], dim=1)
-        logits: Tensor = self.head(pooled)[:, 0]
+        logits: Tensor = self.head(pooled)
         return logits
 
 
@@ -83,6 +86,21 @@ def _mean_present(
     """Mean over the present tokens, of which there is at least one."""
     weight = present.to(tokens.dtype)[..., None]
     return (tokens * weight).sum(dim=1) / weight.sum(dim=1)
+
+
+class _Modality(nn.Module):
+    """Tokens at the shared width with the embedding of their place, and the null token behind them."""
+
+    def __init__(self, states: int, places: int, width: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(states, width)
+        self.place = nn.Parameter(torch.zeros(places, width))
+        self.null = nn.Parameter(torch.zeros(width))
+
+    def forward(self, tokens: Tokens) -> tuple[Float[Tensor, "row one_more width"], Bool[Tensor, "row one_more"]]:
+        """As `with_null`."""
+        placed = self.project(tokens.states) + F.embedding(tokens.place, self.place)
+        return with_null(placed, tokens.present, self.null)
 
 
 class _Attend(nn.Module):

@@ -1,5 +1,6 @@
 """Writes what every stage before `evaluate` leaves, with scores of known quality: 60 test patients per cohort."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -191,11 +192,12 @@ def _risk_rows(images: pd.DataFrame, run: Run, rng: np.random.Generator) -> Iter
 
 def _fuse_rows(images: pd.DataFrame, run: Run, rng: np.random.Generator) -> Iterator[pd.DataFrame]:
     breasts = images[images["split"] == "test"].drop_duplicates("breast_id")
-    for method, strength in (("image", 1.0), ("text", 0.3), ("fusion", 1.6)):
-        score = grades(breasts, run.fuse.label) * strength + rng.normal(size=len(breasts))
+    strengths = {"image": 1.0, "text": 0.3, "fusion": 1.6, "fusion_without_text": 0.8}
+    for label, (method, strength) in itertools.product(run.fuse.labels, strengths.items()):
+        score = grades(breasts, label) * strength + rng.normal(size=len(breasts))
         rows = breasts[["breast_id", "exam_id", "patient_id"]].assign(image_id=None, method=method, score=score)
         yield rows.assign(
-            task=f"fuse_{run.fuse.label}", encoder="pretrained", fraction=1.0, seed=0, split="test", horizon_years=0
+            task=f"fuse_{label}", encoder="pretrained", fraction=1.0, seed=0, split="test", horizon_years=0
         )
 
 

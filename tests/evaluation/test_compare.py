@@ -61,7 +61,7 @@ def row(found: list[Comparison], task: str, setting: str, split: str = "test") -
 
 def test_equal_experiments_do_not_differ(experiment: Path) -> None:
     found = compare(experiment, experiment, PLACES, resamples=20)
-    assert {r.task for r in found} == {*read_params(ROOT).run.tasks, "fuse_malignant"}
+    assert {r.task for r in found} == {*read_params(ROOT).run.tasks, "fuse_malignant", "fuse_calcification"}
     assert all((r.difference, r.low, r.high) == (0, 0, 0) for r in found)
     assert all(r.p_holm == 1 for r in found if not np.isnan(r.p))
     assert all(np.isnan(r.p) == r.task.startswith(("density", "birads")) for r in found)

@@ -7,6 +7,7 @@ from lifelines.utils import concordance_index
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from pipeline.downstream.follow_up import followed_exams
+from pipeline.downstream.predictions import FUSION_METHODS
 from pipeline.evaluation.inputs import read_predictions
 from pipeline.evaluation.risk_scores import score_risk
 from pipeline.evaluation.score import gain_metrics, score, score_task, unit_metrics
@@ -219,12 +220,26 @@ def test_a_breast_is_positive_if_any_image_is(evaluated) -> None:
     other = labels.loc[labels["malignant"] == False, "breast_id"].iloc[0]  # noqa: E712
     labels.loc[labels["breast_id"] == other, "malignant"] = [False, pd.NA]
     units = {u.setting: u for u in scored_breasts(evaluated.inputs.read_predictions(), labels, "malignant")}
-    entry = evaluated.metrics["fusion"]["image"]
+    fusion = evaluated.metrics["fusion"]["malignant"]
+    entry = fusion["image"]
     assert units["image"].grades.sum() == entry["positives"]  # the half-known positive still counts
     assert len(units["image"].grades) == entry["n"] - 1  # the half-known negative is unknown
-    assert evaluated.metrics["fusion"]["gain"]["auc"] == pytest.approx(
-        evaluated.metrics["fusion"]["fusion"]["auc"] - entry["auc"], abs=1.01e-4
-    )
+
+
+@pytest.mark.parametrize("label", ["malignant", "calcification"])
+@pytest.mark.parametrize(
+    ("gain", "better", "base"),
+    [
+        ("gain", "fusion", "image"),
+        ("gain_over_text", "fusion", "text"),
+        ("gain_without_text", "fusion_without_text", "image"),
+    ],
+)
+def test_fusion_is_scored_by_label_with_paired_gains(evaluated, label: str, gain: str, better: str, base: str) -> None:
+    fusion = evaluated.metrics["fusion"][label]
+    assert set(fusion) == {*FUSION_METHODS, "gain", "gain_over_text", "gain_without_text"}
+    assert fusion[gain]["auc"] == pytest.approx(fusion[better]["auc"] - fusion[base]["auc"], abs=1.01e-4)
+    assert fusion[gain]["low"] < fusion[gain]["auc"] < fusion[gain]["high"]
 
 
 def test_an_image_outside_the_sealed_split_is_refused(evaluated) -> None:

@@ -2,20 +2,26 @@
 
 import torch
 
-from pipeline.models.co_attention import CoAttentionBlock, CoAttentionClassifier, with_null
+from pipeline.models.co_attention import CoAttentionBlock, CoAttentionClassifier, Tokens, with_null
 
 
-def tokens(seed: int = 0) -> tuple[torch.Tensor, ...]:
+def tokens(seed: int = 0) -> tuple[Tokens, Tokens]:
     generator = torch.Generator().manual_seed(seed)
     image, text = torch.randn(3, 2, 5, generator=generator), torch.randn(3, 4, 7, generator=generator)
-    return image, torch.ones(3, 2, dtype=torch.bool), text, torch.ones(3, 4, dtype=torch.bool)
+    places = torch.arange(2).expand(3, 2), torch.tensor([0, 0, 1, 1]).expand(3, 4)
+    there = torch.ones(3, 2, dtype=torch.bool), torch.ones(3, 4, dtype=torch.bool)
+    return Tokens(image, there[0], places[0]), Tokens(text, there[1], places[1])
+
+
+def absent(tokens: Tokens) -> Tokens:
+    return tokens._replace(present=tokens.present & False)
 
 
 def classifier() -> CoAttentionClassifier:
     torch.manual_seed(0)
-    model = CoAttentionClassifier(5, 7, 16).eval()
-    torch.nn.init.normal_(model.image_null)
-    torch.nn.init.normal_(model.text_null)
+    model = CoAttentionClassifier((5, 2), (7, 2), 3, 16).eval()
+    for modality in (model.image, model.text):
+        torch.nn.init.normal_(modality.null)
     return model
 
 
@@ -27,33 +33,46 @@ def test_null_is_present_exactly_where_nothing_else_is() -> None:
 
 
 def test_padding_changes_nothing() -> None:
-    model, (image, image_present, text, text_present) = classifier(), tokens()
-    text_present[:, 3] = False
-    whole = model(image, image_present, text, text_present)
-    text[:, 3] = 1e3
-    torch.testing.assert_close(model(image, image_present, text, text_present), whole)
-    torch.testing.assert_close(model(image, image_present, text[:, :3], text_present[:, :3]), whole)
+    model, (image, text) = classifier(), tokens()
+    text.present[:, 3] = False
+    whole = model(image, text)
+    assert whole.shape == (3, 3)
+    text.states[:, 3] = 1e3
+    torch.testing.assert_close(model(image, text), whole)
+    torch.testing.assert_close(model(image, Tokens(*(field[:, :3] for field in text))), whole)
 
 
 def test_runs_with_either_modality_missing_and_ignores_its_values() -> None:
-    model, (image, image_present, text, text_present) = classifier(), tokens()
-    both = model(image, image_present, text, text_present)
-    no_text = model(image, image_present, text, text_present & False)
-    no_image = model(image, image_present & False, text, text_present)
-    torch.testing.assert_close(model(image, image_present, text * 9, text_present & False), no_text)
-    torch.testing.assert_close(model(image * 9, image_present & False, text, text_present), no_image)
+    model, (image, text) = classifier(), tokens()
+    both, no_text, no_image = model(image, text), model(image, absent(text)), model(absent(image), text)
+    torch.testing.assert_close(model(image, absent(text._replace(states=text.states * 9))), no_text)
+    torch.testing.assert_close(model(absent(image._replace(states=image.states * 9)), text), no_image)
     for one in (no_text, no_image):
         assert torch.isfinite(one).all()
         assert not torch.allclose(one, both)
 
 
 def test_a_row_does_not_depend_on_whether_others_have_text() -> None:
-    model, (image, image_present, text, text_present) = classifier(), tokens()
-    whole = model(image, image_present, text, text_present)
-    text_present[1] = False
-    mixed = model(image, image_present, text, text_present)
+    model, (image, text) = classifier(), tokens()
+    whole = model(image, text)
+    text.present[1] = False
+    mixed = model(image, text)
     torch.testing.assert_close(mixed[[0, 2]], whole[[0, 2]])
     assert not torch.allclose(mixed[1], whole[1])
+
+
+def test_the_order_of_tokens_means_nothing_and_their_place_does() -> None:
+    model, (image, text) = classifier(), tokens()
+    torch.nn.init.normal_(model.image.place)
+    torch.nn.init.normal_(model.text.place)
+    whole = model(image, text)
+    turned = [Tokens(*(field.flip(1) for field in each)) for each in (image, text)]
+    torch.testing.assert_close(model(*turned), whole)
+    for changed in (
+        (image._replace(place=image.place.flip(1)), text),
+        (image, text._replace(place=text.place.flip(1))),
+    ):
+        assert not torch.allclose(model(*changed), whole)
 
 
 def test_each_modality_attends_to_the_other_from_the_same_state() -> None:
@@ -70,7 +89,7 @@ def test_each_modality_attends_to_the_other_from_the_same_state() -> None:
 
 
 def test_every_parameter_learns() -> None:
-    model, (image, image_present, text, text_present) = classifier(), tokens()
-    image_present[0], text_present[1] = False, False
-    model(image, image_present, text, text_present).square().sum().backward()
+    model, (image, text) = classifier(), tokens()
+    image.present[0], text.present[1] = False, False
+    model(image, text).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
