@@ -74,7 +74,7 @@ def retrieval_table(metrics: dict[str, Any]) -> str:
         " breast's: each is an item, or a query. Right is, either way, every report with the image's facts, or every"
         " image with the report's; ties count against the model. Chance at 1: what an order at random would have. 95 %"
         " interval over patients; of distinct reports as queries over the facts they state, since one report belongs"
-        " to many patients. The gallery is held. A share of 0 or 1 has the exact binomial limit of that many patients."
+        " to many patients. The gallery is held. A recall of 0 or 1 has the exact binomial limit of so many draws."
     )
     return table(plain_heads("Cohort", "Direction", "Reports", *names), rows, caption, words=3)
 
