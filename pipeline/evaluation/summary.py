@@ -71,13 +71,15 @@ def _baseline_rows(metrics: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _other_lines(metrics: dict[str, Any]) -> Iterator[str]:
-    """Risk, fusion, retrieval, forgetting, reports: one line each."""
+    """Risk, fusion (AUCs, then gains, by label), retrieval, forgetting, reports: one line each."""
     for method, measured in metrics["risk"].items():
         values = [f"{name} {bracketed(e, 'value')}" for name, e in measured.items() if name in _RISK_METRICS]
         yield f"risk by {method}: " + ", ".join(values)
     for label, measured in metrics["fusion"].items():
-        values = [f"{name} {bracketed(e, 'auc', name.startswith('gain'))}" for name, e in measured.items()]
-        yield f"fusion, {label}: " + ", ".join(values)
+        for signed in (False, True):
+            own = {name: entry for name, entry in measured.items() if name.startswith("gain") == signed}
+            values = [f"{name} {bracketed(entry, 'auc', signed)}" for name, entry in own.items()]
+            yield f"fusion, {label}: " + ", ".join(values)
     for cohort, directions in metrics["retrieval"].items():
         for direction, entry in directions.items():
             yield (

@@ -211,6 +211,16 @@ def test_a_method_without_text_has_its_report(evaluated, tmp_path) -> None:
     assert "No pretraining" in (tmp_path / "report" / "report.html").read_text()
 
 
+def test_fusion_is_shown_by_label_with_text_withheld_and_as_an_interpretation(evaluated) -> None:
+    section = evaluated.page.partition('id="fusion"')[2].partition("</section>")[0]
+    assert "A labelled interpretation of Breast Cancer VLMs" in section
+    for label in ("malignant", "calcification"):
+        own = section.partition(f"Label <code>{label}</code>")[2].partition("Label <code>")[0]
+        auc = evaluated.metrics["fusion"][label]["fusion_without_text"]["auc"]
+        assert re.search(rf"text withheld at inference.{{0,60}}{auc:.3f}", own)
+        assert own.count("paired</t") == 3
+
+
 def test_the_summary_prints_every_task_and_section(evaluated, capsys: pytest.CaptureFixture[str]) -> None:
     print_summary(evaluated.metrics)
     printed = capsys.readouterr().out
