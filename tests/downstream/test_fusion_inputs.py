@@ -86,7 +86,7 @@ def test_images_are_standardised_by_the_training_images_alone(sources: Sources) 
     inputs = read_inputs(sources, [2, 1], {"default": 64}, CPU)
     before = inputs.banks.image.states.clone()
     ids = inputs.images.loc[inputs.images["split"] == "train", "breast_id"]
-    rows = inputs.images.loc[inputs.images["split"] == "train", "row"].to_numpy()
+    rows = inputs.images.loc[inputs.images["split"] == "train", "row"].to_list()
     standardise_images(inputs.banks, breasts_of(inputs, list(ids)))
     known = before[rows].flatten(0, 1).double().numpy()
     scale = np.where(known.std(axis=0) > 0, known.std(axis=0), 1)
