@@ -49,7 +49,7 @@ def score_risk(
     development = followed_exams(images[images["split"] != "test"], risk.exclude_screen_detected)
     censoring = censoring_distribution(*observed(development))
     found = {}
-    for method, own in _scored_exams(predictions, labels, risk).items():
+    for method, own in scored_exams(predictions, labels, risk).items():
         model = {"encoder": risk.encoder, "prior_exams": risk.prior_exams and method == "exam"}
         plain = _method_metrics(own, risk, resamples, seed)
         found[method] = model | plain | _censored_metrics(own, censoring, risk.horizon_years, resamples, seed)
@@ -62,7 +62,7 @@ def risk_calibration_table(predictions: pd.DataFrame, labels: pd.DataFrame, risk
     No rows of a method with fewer exams than groups. Args: as `score_risk`.
     """
     parts = []
-    for method, own in _scored_exams(predictions, labels, risk).items():
+    for method, own in scored_exams(predictions, labels, risk).items():
         if len(own) >= RELIABILITY_GROUPS:
             last = own[risk.horizon_years].to_numpy().astype(np.float64)
             found = risk_reliability(*observed(own), last, risk.horizon_years, RELIABILITY_GROUPS)
@@ -72,7 +72,7 @@ def risk_calibration_table(predictions: pd.DataFrame, labels: pd.DataFrame, risk
     return pd.concat(parts, ignore_index=True).round(DECIMALS) if parts else empty
 
 
-def _scored_exams(predictions: pd.DataFrame, labels: pd.DataFrame, risk: Risk) -> dict[str, pd.DataFrame]:
+def scored_exams(predictions: pd.DataFrame, labels: pd.DataFrame, risk: Risk) -> dict[str, pd.DataFrame]:
     """By method, rows of `followed_exams` with the risk within each year of the horizon, the mean over seeds."""
     rows = predictions[(predictions["task"] == "risk") & (predictions["split"] == "test")]
     if strangers := sorted(set(rows["exam_id"]) - set(labels["exam_id"])):

@@ -18,6 +18,7 @@ LOW_PERCENTILE, HIGH_PERCENTILE = 2.5, 97.5  # a 95 % interval, as in the publis
 REACH = NormalDist().inv_cdf(HIGH_PERCENTILE / 100)  # standard errors to either end of one in closed form (1.96)
 # Resamples per matrix product: 100 x 50,000 patients of float64 are 40 MB.
 BLOCK_RESAMPLES = 100
+Draws = Float[np.ndarray, " resample"]
 
 
 class Interval(NamedTuple):
@@ -79,10 +80,8 @@ def paired_auc_gain(
 
     Args and Returns: as `auc_interval`; the value lies in [-1, 1].
     """
-    pairs = []
-    for cut in cut_points(labels, patients):
-        a, b = auc_pairs(cut, scores_a, patients), auc_pairs(cut, scores_b, patients)
-        pairs.append(PatientPairs(a.won - b.won, a.compared, a.rows))
+    cuts = cut_points(labels, patients)
+    pairs = [gained_pairs(auc_pairs(c, scores_a, patients), auc_pairs(c, scores_b, patients)) for c in cuts]
     return pair_interval(pairs, len(np.unique(patients)), resamples, seed)
 
 
@@ -96,7 +95,7 @@ def mean_interval(
         return UNSUPPORTED
     sums, sizes = np.bincount(index, values, count), np.bincount(index, minlength=count).astype(np.float64)
     drawn = np.concatenate([(m @ sums) / (m @ sizes) for m in resample_counts(count, resamples, seed)])
-    return Interval(float(values.mean()), *_percentiles(drawn))
+    return Interval(float(values.mean()), *percentiles(drawn))
 
 
 def cut_points(
@@ -155,16 +154,23 @@ def concordant_pairs(
     return PatientPairs(won, compared, rows)
 
 
-def pair_interval(pairs: Sequence[PatientPairs], patients: int, resamples: int, seed: int) -> Interval:
-    """Mean share of won pairs over several counts (one per cut point) of the same patients, with its interval.
+def gained_pairs(a: PatientPairs, b: PatientPairs) -> PatientPairs:
+    """Pairs won by the first score and not by the second, of the same comparable pairs; negative for the reverse."""
+    return PatientPairs(a.won - b.won, a.compared, a.rows)
 
-    A resample that holds no comparable pair is left out of the percentiles.
-    """
+
+def pair_interval(pairs: Sequence[PatientPairs], patients: int, resamples: int, seed: int) -> Interval:
+    """Mean share of won pairs over several counts (one per cut point) of the same patients, with its interval."""
     if not pairs:
         return UNSUPPORTED
-    value = _mean_share(np.ones((1, patients)), pairs)[0]
-    drawn = np.concatenate([_mean_share(counts, pairs) for counts in resample_counts(patients, resamples, seed)])
-    return Interval(float(value), *_percentiles(drawn))
+    value, drawn = pair_draws(pairs, patients, resamples, seed)
+    return Interval(value, *percentiles(drawn))
+
+
+def pair_draws(pairs: Sequence[PatientPairs], patients: int, resamples: int, seed: int) -> tuple[float, Draws]:
+    """The mean share on all samples, and in each resample; NaN in one that holds no comparable pair."""
+    value = float(_mean_share(np.ones((1, patients)), pairs)[0])
+    return value, np.concatenate([_mean_share(m, pairs) for m in resample_counts(patients, resamples, seed)])
 
 
 def resample_counts(patients: int, resamples: int, seed: int) -> Iterator[Float[np.ndarray, "block patient"]]:
@@ -188,7 +194,7 @@ def _mean_share(
     return np.asarray(np.mean(shares, axis=0))
 
 
-def _percentiles(drawn: Float[np.ndarray, " resample"]) -> tuple[float, float]:
+def percentiles(drawn: Draws) -> tuple[float, float]:
     """The 2.5 and 97.5 percentile of the defined resamples."""
     low, high = np.nanpercentile(drawn, [LOW_PERCENTILE, HIGH_PERCENTILE])
     return float(low), float(high)

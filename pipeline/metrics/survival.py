@@ -52,11 +52,16 @@ def concordance_interval(
     seed: int,
 ) -> Interval:
     """Harrell's c with a 95 % interval over resampled patients; all NaN below MIN_PATIENTS with and without cancer."""
-    if min(len(np.unique(patients[events])), len(np.unique(patients[~events]))) < MIN_PATIENTS:
+    if not is_concordance_supported(events, patients):
         return UNSUPPORTED
     pairs = concordant_pairs(years, events, risk, patients)
     interval = pair_interval([pairs], len(np.unique(patients)), resamples, seed)
     return interval._replace(value=concordance(years, events, risk))
+
+
+def is_concordance_supported(events: Bool[np.ndarray, " exam"], patients: Shaped[np.ndarray, " exam"]) -> bool:
+    """Whether MIN_PATIENTS patients have an exam with cancer, and as many one without."""
+    return min(len(np.unique(patients[events])), len(np.unique(patients[~events]))) >= MIN_PATIENTS
 
 
 def horizon_labels(

@@ -9,14 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from pipeline.metrics.bootstrap import (
-    HIGH_PERCENTILE,
-    LOW_PERCENTILE,
-    MIN_PATIENTS,
-    UNSUPPORTED,
-    Interval,
-    resample_counts,
-)
+from pipeline.metrics.bootstrap import MIN_PATIENTS, UNSUPPORTED, Interval, percentiles, resample_counts
 
 Statistic = Callable[[Float[np.ndarray, "resample sample"]], Float[np.ndarray, " resample"]]
 
@@ -44,7 +37,7 @@ def weighted_interval(
     if np.isnan(value):
         return UNSUPPORTED
     drawn = np.concatenate([statistic(counts[:, owner]) for counts in resample_counts(count, resamples, seed)])
-    return Interval(value, *np.nanpercentile(drawn, [LOW_PERCENTILE, HIGH_PERCENTILE]).tolist())
+    return Interval(value, *percentiles(drawn))
 
 
 def weighted_median(
