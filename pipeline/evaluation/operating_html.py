@@ -1,5 +1,6 @@
-"""The pretrained encoder's operating points and calibration, and its AUC by image, breast and exam."""
+"""The pretrained encoder's operating points and calibration of images and breasts, and its AUC by unit."""
 
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
@@ -7,9 +8,9 @@ import pandas as pd
 
 from pipeline.evaluation.classification_html import setting_title
 from pipeline.evaluation.html_parts import Row, folded, number, plain_heads, statistic, table
-from pipeline.evaluation.operating_points import CALIBRATED, LINE, table_name
+from pipeline.evaluation.operating_points import BREAST_STATISTICS, CALIBRATED, LINE, table_name
 from pipeline.evaluation.risk_scores import CALIBRATION_BINS
-from pipeline.evaluation.unit_scores import AGGREGATES, GROUPS
+from pipeline.evaluation.unit_scores import AGGREGATES, GROUPS, SUMMARIES
 from pipeline.metrics.bootstrap import MIN_PATIENTS
 from pipeline.sections import Calibration
 
@@ -24,6 +25,7 @@ IMAGE_COLUMNS = {
     "ece": "ECE",
     "calibration_slope": "Slope",
 }
+BREAST_COLUMNS = {"auc": "AUC"} | {name: IMAGE_COLUMNS[name] for name in BREAST_STATISTICS if name in IMAGE_COLUMNS}
 # (unit, aggregate) of `operating_points` -> head of its column.
 UNIT_COLUMNS = {("image", "none"): "Image"} | {
     (unit, aggregate): f"{unit.capitalize()}, {aggregate}" for unit in GROUPS for aggregate in AGGREGATES
@@ -39,7 +41,7 @@ NO_MAP = f"{TOO_FEW}, or no validation scores of both classes"
 
 
 def operating_tables(points: pd.DataFrame, calibration: Calibration) -> list[str]:
-    """Two tables of the pretrained encoder on the tasks' own test splits; none where no binary task was scored.
+    """Three tables of the pretrained encoder on the tasks' own test splits; none where no binary task was scored.
 
     Args:
         points: From `operating_points`.
@@ -49,19 +51,23 @@ def operating_tables(points: pd.DataFrame, calibration: Calibration) -> list[str
     if own.empty:
         return []
     images, aucs = own[own["unit"] == "image"], own[own["statistic"] == "auc"]
+    breasts = own[(own["unit"] == "breast") & own["aggregate"].isin(SUMMARIES)]
+    sensitivity = _range(images[images["statistic"] == "sensitivity_at_90"], "Sensitivity at 90 % specificity", TOO_FEW)
+    of_means = breasts[(breasts["statistic"] == table_name("pf1", calibration)) & (breasts["aggregate"] == "mean")]
     return [
-        folded(_sensitivity_range(images), _image_table(images, calibration)),
+        folded(f"<b>Operating points and calibration.</b> {sensitivity}", _image_table(images, calibration)),
+        folded(f"<b>Breasts.</b> {_range(of_means, 'pF1 by the mean', NO_MAP)}", _breast_table(breasts, calibration)),
         folded(_largest_unit_gap(aucs), _unit_table(aucs)),
     ]
 
 
-def _sensitivity_range(points: pd.DataFrame) -> str:
-    """What the table of images is, with its least and its most sensitive model."""
-    models = _by_setting(points[points["statistic"] == "sensitivity_at_90"])
+def _range(points: pd.DataFrame, name: str, reason: str) -> str:
+    """How many models there are, and the least and the largest value of one statistic."""
+    models = _by_setting(points)
     known = sorted((row["value"], ", ".join(names)) for names, (row,) in models.items() if pd.notna(row["value"]))
     ends = [f"{value:.3f} ({model})" for value, model in known]
-    span = f"{ends[0]} to {ends[-1]}" if ends else f"n/a, {TOO_FEW}"
-    return f"<b>Operating points and calibration.</b> Models: {len(models)}. Sensitivity at 90 % specificity: {span}."
+    span = f"{ends[0]} to {ends[-1]}" if ends else f"n/a, {reason}"
+    return f"Models: {len(models)}. {name}: {span}."
 
 
 def _largest_unit_gap(points: pd.DataFrame) -> str:
@@ -80,9 +86,7 @@ def _largest_unit_gap(points: pd.DataFrame) -> str:
 
 def _image_table(points: pd.DataFrame, calibration: Calibration) -> str:
     """A row per task and setting, a column per statistic of the images."""
-    reasons = {
-        table_name(name, calibration): NO_MAP if name in (*CALIBRATED, *LINE) else TOO_FEW for name in IMAGE_COLUMNS
-    }
+    reasons = _reasons(IMAGE_COLUMNS, calibration)
     rows = []
     for names, group in _by_setting(points).items():
         found = {row["statistic"]: row for row in group}
@@ -97,6 +101,31 @@ def _image_table(points: pd.DataFrame, calibration: Calibration) -> str:
         " ECE takes the absolute value of noise, too: its interval lies high and may miss the value."
     )
     return table(plain_heads("Task", "Setting", *IMAGE_COLUMNS.values(), "n", "pos."), rows, caption, words=2)
+
+
+def _breast_table(points: pd.DataFrame, calibration: Calibration) -> str:
+    """A row per task and setting, a column per statistic of the breasts' means and maxima."""
+    reasons = _reasons(BREAST_COLUMNS, calibration)
+    rows = []
+    for names, group in _by_setting(points).items():
+        found = {(row["aggregate"], row["statistic"]): row for row in group}
+        cells = [_cell(found[way, name], reason) for way in SUMMARIES for name, reason in reasons.items()]
+        rows.append(Row([*names, *cells, *(number(group[0][name]) for name in ("n", "positives"))]))
+    caption = (
+        "<b>Breasts.</b> Unit: breast. Its score is the mean or the maximum of its images' scores; it is positive if"
+        " any image is. The RSNA 2022 challenge scores breasts by pF1. Pretrained encoder, test split, mean over seeds,"
+        " 95 % interval over patients. Sensitivity is that at 90 % specificity on the test curve. pF1 is of"
+        f" probabilities: {MAPS[calibration]} breasts."
+    )
+    ways = [("", 2), *((f"{way.capitalize()} of its images", len(BREAST_COLUMNS)) for way in SUMMARIES), ("", 2)]
+    columns = [*BREAST_COLUMNS.values()] * len(SUMMARIES)
+    return table([ways, *plain_heads("Task", "Setting", *columns, "n", "pos.")], rows, caption, words=2)
+
+
+def _reasons(statistics: Iterable[str], calibration: Calibration) -> dict[str, str]:
+    """Why a statistic can be n/a, by its name in the table of points."""
+    needs_map = (*CALIBRATED, *LINE)
+    return {table_name(name, calibration): NO_MAP if name in needs_map else TOO_FEW for name in statistics}
 
 
 def _unit_table(points: pd.DataFrame) -> str:

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from pipeline.evaluation.probability_maps import Maps, calibration_maps, mapped
 from pipeline.evaluation.risk_scores import CALIBRATION_BINS
 from pipeline.evaluation.scored import Scored, scored_images, validation_as_test
-from pipeline.evaluation.unit_scores import GROUPS, unit_scores
+from pipeline.evaluation.unit_scores import GROUPS, unit_scores, validation_units
 from pipeline.metrics.bootstrap import UNSUPPORTED, Interval, cut_points
 from pipeline.metrics.calibration_line import calibration_line_intervals
 from pipeline.metrics.delong import delong_interval
@@ -24,13 +25,11 @@ from pipeline.metrics.operating import (
     sensitivity_at_specificity,
     weighted_average_precision,
 )
-from pipeline.metrics.recalibration import isotonic, platt
 from pipeline.metrics.weighted import Statistic, weighted_brier, weighted_calibration_error, weighted_interval
 from pipeline.sections import Calibration, Task
 
 # From labels, scores or probabilities of one seed, and weights per resample to a value per resample.
 SampleStatistic = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-Maps = Mapping[tuple[str, str, str], Sequence[Callable[[np.ndarray], np.ndarray]]]
 
 COLUMNS = (
     *("task", "split", "setting", "encoder", "unit", "aggregate", "statistic"),
@@ -53,10 +52,8 @@ CALIBRATED: dict[str, SampleStatistic] = {
 }
 LINE = ("calibration_slope", "calibration_intercept")
 STATISTICS = ("auc", *RANKED, *CALIBRATED, *LINE)
-FITS: dict[Calibration, Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
-    "platt": platt,
-    "isotonic": isotonic,
-}
+# The RSNA 2022 challenge asks for one prediction per breast, and scores it by pF1.
+BREAST_STATISTICS = ("auc", "average_precision", "sensitivity_at_90", "pf1")
 
 
 def operating_points(
@@ -73,7 +70,8 @@ def operating_points(
     Images have all of STATISTICS: the AUC with DeLong's interval; RANKED on the scores; CALIBRATED and LINE on
     probabilities. A seed's probabilities are its scores through a map fitted on that seed's validation predictions
     of the task's own cohort and applied to `test` and to transfer alike; never on test labels. Values are means over
-    the training seeds. Breasts and exams have the AUC of each aggregate of `unit_scores`.
+    the training seeds. Breasts and exams have the AUC of each aggregate of `unit_scores`; the mean and the maximum of
+    breasts all of BREAST_STATISTICS, with a map fitted on validation breasts.
 
     Args:
         predictions: Rows of tables.PREDICTIONS, those of the validation split among them.
@@ -97,15 +95,19 @@ def operating_points(
     """
     binary = {name: task for name, task in tasks.items() if task.kind == "binary"}
     rows = _reported_rows(predictions, binary)
-    maps = calibration_maps(rows, development, binary, calibration)
-    found = [
-        _row(unit, "image", "none", table_name(name, calibration), interval)
-        for unit in scored_images(rows, labels, binary)
-        for name, interval in _image_intervals(unit, maps, resamples, seed).items()
-    ]
+    maps = calibration_maps(scored_images(*validation_as_test(rows, development), binary), calibration)
+    units = [("image", "none", STATISTICS, maps, scored_images(rows, labels, binary))]
     for kind, column in GROUPS.items():
-        for aggregate, units in unit_scores(rows, development, labels, binary, column).items():
-            found += [_row(unit, kind, aggregate, "auc", _auc(unit)) for unit in units]
+        known = validation_units(rows, development, binary, column) if kind == "breast" else {}
+        for aggregate, scored in unit_scores(rows, development, labels, binary, column).items():
+            wanted = BREAST_STATISTICS if aggregate in known else ("auc",)
+            units.append((kind, aggregate, wanted, calibration_maps(known.get(aggregate, []), calibration), scored))
+    found = [
+        _row(unit, kind, aggregate, table_name(name, calibration), interval)
+        for kind, aggregate, wanted, maps, scored in units
+        for unit in scored
+        for name, interval in _intervals(unit, wanted, maps, resamples, seed).items()
+    ]
     return pd.DataFrame(found, columns=COLUMNS)
 
 
@@ -118,31 +120,6 @@ def table_name(statistic: str, calibration: Calibration) -> str:
     return f"{statistic}_{calibration}" if is_mapped else statistic
 
 
-def calibration_maps(
-    predictions: pd.DataFrame,
-    development: Mapping[str, pd.DataFrame],
-    tasks: Mapping[str, Task],
-    calibration: Calibration,
-) -> Maps:
-    """The map of every training seed, fitted on the validation split; no table here holds a test label.
-
-    Args:
-        predictions: Rows of tables.PREDICTIONS; only those of the validation split are read.
-        development: tables.COHORT by cohort.
-        tasks: Binary ones, by name.
-        calibration: Platt's map or isotonic regression.
-
-    Returns:
-        By (task, setting, encoder), a map per seed in ascending order. A setting without validation rows is missing, as
-        is one whose known validation labels are of one class, or where all validation scores of a seed are equal.
-    """
-    return {
-        unit.model: [FITS[calibration](unit.grades == 1, scores) for scores in unit.scores]
-        for unit in scored_images(*validation_as_test(predictions, development), tasks)
-        if len(np.unique(unit.grades)) == 2 and (np.ptp(unit.scores, axis=1) > 0).all()
-    }
-
-
 def _reported_rows(predictions: pd.DataFrame, tasks: Mapping[str, Task]) -> pd.DataFrame:
     """Predictions of lp_100, ft_100 and zero_shot; scores as float64."""
     full = predictions["method"].isin(["lp", "ft"]) & (predictions["fraction"] == 1)
@@ -150,27 +127,22 @@ def _reported_rows(predictions: pd.DataFrame, tasks: Mapping[str, Task]) -> pd.D
     return predictions[chosen].astype({"score": np.float64})
 
 
-def _image_intervals(unit: Scored, maps: Maps, resamples: int, seed: int) -> dict[str, Interval]:
-    """STATISTICS of one setting's images."""
-    labels = unit.grades == 1
-    found = dict.fromkeys(STATISTICS, UNSUPPORTED)
-    if not cut_points(labels, unit.patients):
+def _intervals(unit: Scored, wanted: Sequence[str], maps: Maps, resamples: int, seed: int) -> dict[str, Interval]:
+    """The wanted statistics of one setting; unsupported where it has no scores, or too few patients."""
+    labels = unit.labels
+    found = dict.fromkeys(wanted, UNSUPPORTED)
+    if np.isnan(unit.scores).any() or not cut_points(labels, unit.patients):
         return found
     found["auc"] = delong_interval(labels, unit.scores, unit.patients)
-    weighted = [(name, statistic, unit.scores) for name, statistic in RANKED.items()]
-    if fitted := maps.get(unit.model):
-        chances = np.stack([to_chance(scores) for to_chance, scores in zip(fitted, unit.scores, strict=True)])
-        weighted += [(name, statistic, chances) for name, statistic in CALIBRATED.items()]
-        found |= dict(zip(LINE, calibration_line_intervals(labels, chances, unit.patients), strict=True))
+    weighted = [(name, RANKED[name], unit.scores) for name in wanted if name in RANKED]
+    if unit.model in maps:
+        chances = mapped(unit, maps)
+        weighted += [(name, CALIBRATED[name], chances) for name in wanted if name in CALIBRATED]
+        if set(LINE) <= set(wanted):
+            found |= dict(zip(LINE, calibration_line_intervals(labels, chances, unit.patients), strict=True))
     for name, statistic, scores in weighted:
         found[name] = weighted_interval(_over_seeds(statistic, labels, scores), unit.patients, resamples, seed)
     return found
-
-
-def _auc(unit: Scored) -> Interval:
-    """AUC of breasts or exams; unsupported where they have no score."""
-    has_scores = not np.isnan(unit.scores).any()
-    return delong_interval(unit.labels, unit.scores, unit.patients) if has_scores else UNSUPPORTED
 
 
 def _over_seeds(

@@ -46,14 +46,25 @@ def unit_scores(
     Raises:
         ValueError: an image was scored that is not in its split, or not by every seed.
     """
-    known = _summarised(*validation_as_test(predictions, development), tasks, column)
-    by_model = {means.model: (means, tops) for means, tops in known}
+    known = validation_units(predictions, development, tasks, column)
+    by_model = {means.model: (means, tops) for means, tops in zip(*known.values(), strict=True)}
     found: dict[str, list[Scored]] = {name: [] for name in AGGREGATES}
     for means, tops in _summarised(predictions, labels, tasks, column):
         learned = means._replace(scores=_learned(by_model.get(means.model), _columns(means, tops)))
         for name, unit in zip(AGGREGATES, (means, tops, learned), strict=True):
             found[name].append(unit)
     return found
+
+
+def validation_units(
+    predictions: pd.DataFrame, development: Mapping[str, pd.DataFrame], tasks: Mapping[str, Task], column: str
+) -> dict[str, list[Scored]]:
+    """Every setting's units of the validation split of the task's own cohort, once per each of SUMMARIES.
+
+    Args and Raises: as `unit_scores`.
+    """
+    pairs = _summarised(*validation_as_test(predictions, development), tasks, column)
+    return {name: [pair[place] for pair in pairs] for place, name in enumerate(SUMMARIES)}
 
 
 def learned_scores(

@@ -154,7 +154,9 @@ def test_every_setting_of_every_binary_task_has_every_statistic(case: Case) -> N
     images = case.points[case.points["unit"] == "image"]
     assert (images.groupby(KEYS)["statistic"].agg(tuple) == STATISTICS).all()
     grouped = case.points[case.points["unit"] != "image"].groupby(KEYS)
-    wanted = [(unit, aggregate, "auc") for unit in ("breast", "exam") for aggregate in ("mean", "max", "learned")]
+    of_breasts = ("auc", "average_precision", "sensitivity_at_90", "pf1")
+    wanted = [("breast", aggregate, name) for aggregate in ("mean", "max") for name in of_breasts]
+    wanted += [("breast", "learned", "auc"), *(("exam", aggregate, "auc") for aggregate in ("mean", "max", "learned"))]
     for _, rows in grouped:
         assert list(rows[["unit", "aggregate", "statistic"]].itertuples(index=False, name=None)) == wanted
 
@@ -302,7 +304,7 @@ def test_too_few_patients_on_one_side_give_counts_alone(case: Case, positive_pat
     points = case.measure(labels=case.labels | {"vindr": few})
     rows = points[(points["task"] == TASK) & (points["split"] == "test")]
     rows = rows[(rows["setting"] == "lp_100") & (rows["encoder"] == "pretrained")]
-    assert len(rows) == len(STATISTICS) + 6
+    assert len(rows) == len(STATISTICS) + 6 + 2 * 3
     is_learned = rows["aggregate"] == "learned"  # the project's ten validation patients are too few for it
     assert (rows["value"].notna() == (is_given & ~is_learned)).all()
     assert (rows[rows["unit"] == "image"]["positives"] == 2 * positive_patients).all()
@@ -354,34 +356,46 @@ def test_breasts_and_exams_by_hand() -> None:
     assert found.loc["exam", ["n", "patients", "positives"]].to_numpy().tolist() == [[20, 20, 10]] * 3
 
 
+def _printed(row: pd.Series) -> str:
+    """A number with its interval, as a cell shows them."""
+    return f"<b>{row['value']:.3f}</b><small>{row['low']:.3f} to {row['high']:.3f}</small>"
+
+
 def test_the_tables_show_every_binary_task_of_the_pretrained_encoder(case: Case) -> None:
-    images, units = operating_tables(case.points, "platt")
+    images, breasts, units = operating_tables(case.points, "platt")
     binary = [name for name, task in case.tasks.items() if task.kind == "binary"]
-    for page in (images, units):
+    for page in (images, breasts, units):
         rows = re.findall(r'<tr class="">.*?</tr>', page)
         tasks = [re.findall(r"<code>(\w+)</code>", row)[0] for row in rows]
         assert list(dict.fromkeys(tasks)) == binary
         assert len(rows) == 3 * len(binary) - 1  # no zero-shot for malignancy_screening
-        assert all(len(re.findall("<t[dh]", row)) == page.count('scope="col"') for row in rows)
-        assert "Unit: image" in page
+        columns = page.split("</thead>")[0].rsplit("<tr>", 1)[1].count('scope="col"')
+        assert all(len(re.findall("<t[dh]", row)) == columns for row in rows)
+        assert re.search("Unit: (image|breast)", page)
     assert "Platt-scaled on validation" in images
     assert re.search(r"recall rate is the share of all\s+images called back", images)
     assert images.count(">n/a<") == 4 * 3  # pF1, Brier, ECE and slope of three zero-shot rows
+    assert breasts.count(">n/a<") == 2 * 3  # pF1 of the mean and the maximum of three zero-shot rows
     assert units.count(">n/a<") == 2 * (3 * len(binary) - 1)  # learned of ten validation patients, breast and exam
     assert re.search(r"fitted on validation, n/a\s+where that has fewer than 10 patients", units)
     for row in (value(case.points, "recall_rate_at_95", setting="ft_100"), value(case.points, "calibration_slope")):
-        assert f"<b>{row['value']:.3f}</b><small>{row['low']:.3f} to {row['high']:.3f}</small>" in images
+        assert _printed(row) in images
     assert "its interval lies high" in images  # of ECE
+    of_breast = case.points.query("unit == 'breast' and aggregate == 'max' and statistic == 'pf1'")
+    of_breast = of_breast.query("task == @TASK and split == 'test' and setting == 'ft_100'")
+    assert _printed(of_breast.iloc[0]) in breasts
     auc = value(case.points, "auc", setting="zero_shot")
-    assert f"<b>{auc['value']:.3f}</b><small>{auc['low']:.3f} to {auc['high']:.3f}</small>" in units
+    assert _printed(auc) in units
 
 
 def test_the_lines_that_open_the_tables_name_the_extremes(case: Case) -> None:
-    images, units = (page.split("</summary>")[0] for page in operating_tables(case.points, "platt"))
+    images, breasts, units = (page.split("</summary>")[0] for page in operating_tables(case.points, "platt"))
     assert images.startswith("<details><summary><b>Operating points and calibration.</b> Models: 11. ")
     own = case.points[(case.points["split"] == "test") & (case.points["encoder"] == "pretrained")]
-    sensitivities = own[own["statistic"] == "sensitivity_at_90"]["value"]
+    sensitivities = own[(own["statistic"] == "sensitivity_at_90") & (own["unit"] == "image")]["value"]
     assert re.findall(r"(0\.\d{3}) \(<code>", images) == [f"{sensitivities.agg(end):.3f}" for end in ("min", "max")]
+    pf1 = own.query("unit == 'breast' and aggregate == 'mean' and statistic == 'pf1'")["value"]
+    assert re.findall(r"(0\.\d{3}) \(<code>", breasts) == [f"{pf1.agg(end):.3f}" for end in ("min", "max")]
     aucs = own[own["statistic"] == "auc"].groupby(["task", "setting"])["value"].agg(["min", "max"])
     widest = aucs.loc[(aucs["max"] - aucs["min"]).idxmax()]
     assert re.findall(r"0\.\d{3}", units) == [f"{widest['max']:.3f}", f"{widest['min']:.3f}"]
@@ -389,7 +403,8 @@ def test_the_lines_that_open_the_tables_name_the_extremes(case: Case) -> None:
 
 
 def test_models_that_nothing_was_measured_of_have_their_lines_too(case: Case) -> None:
-    images, units = operating_tables(case.points.assign(value=np.nan, low=np.nan, high=np.nan), "platt")
+    images, breasts, units = operating_tables(case.points.assign(value=np.nan, low=np.nan, high=np.nan), "platt")
+    assert "pF1 by the mean: n/a, fewer than 10 patients on one side, or no validation scores" in breasts
     assert "specificity: n/a, fewer than 10 patients on one side.</summary>" in images
     assert "Largest gap: n/a, fewer than 10 patients on one side.</summary>" in units
 

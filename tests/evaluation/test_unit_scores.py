@@ -1,12 +1,13 @@
-"""Learned scores of breasts and exams: against scikit-learn, on simulated findings, and against planted labels."""
+"""Scores of breasts and exams: against scikit-learn, on simulated findings, and against planted labels."""
 
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -18,6 +19,7 @@ from pipeline.sections import Task
 
 TASKS = {"mass_here": Task(cohort="here", label="mass", unit="image", kind="binary", score_on=["there"])}
 SEEDS = (0, 1)
+RESAMPLES, SEED = 20, 3
 
 
 class Simulated(NamedTuple):
@@ -149,12 +151,62 @@ def test_the_table_has_delongs_interval_of_the_learned_scores(project: Simulated
     tables = project._asdict()
     sealed = {cohort: images[images["split"] == "test"] for cohort, images in tables.items()}
     rows = [project.predictions(), _without_test_labels(tables), sealed, TASKS, "platt", 10, 0]
-    points = operating_points(*rows).query("aggregate == 'learned' and split == 'test'").set_index("unit")
+    found = operating_points(*rows).query("aggregate == 'learned' and split == 'test'").set_index("unit")
     for unit, column in (("breast", "breast_id"), ("exam", "exam_id")):
         learned = project.units(column)["learned"]
         expected = delong_interval(learned.labels, learned.scores, learned.patients)
-        assert points.loc[unit, ["value", "low", "high"]].tolist() == list(expected)
-        assert points.loc[unit, "n"] == len(learned.labels)
+        assert found.loc[unit, ["value", "low", "high"]].tolist() == list(expected)
+        assert found.loc[unit, "n"] == len(learned.labels)
+
+
+@pytest.fixture(scope="module")
+def points(project: Simulated) -> pd.DataFrame:
+    """The table's rows of breasts on the test split of `here`, by aggregate and statistic."""
+    tables = project._asdict()
+    sealed = {cohort: images[images["split"] == "test"] for cohort, images in tables.items()}
+    rows = [project.predictions(), _without_test_labels(tables), sealed, TASKS, "isotonic", RESAMPLES, SEED]
+    found = operating_points(*rows).query("unit == 'breast' and split == 'test'")
+    return found.set_index(["aggregate", "statistic"])[["value", "low", "high"]]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_breasts_are_ranked_as_scikit_learn_says(project: Simulated, points: pd.DataFrame, place: int) -> None:
+    tested = project.here[project.here["split"] == "test"]
+    precisions, sensitivities = [], []
+    for seed in SEEDS:
+        scores, labels = summaries(tested, "breast_id", seed)
+        precisions.append(average_precision_score(labels, scores[:, place]))
+        alarms, found, _ = roc_curve(labels, scores[:, place], drop_intermediate=False)
+        sensitivities.append(found[alarms <= 0.1 + 1e-12].max())
+    own = points["value"][("mean", "max")[place]]
+    assert own["average_precision"] == pytest.approx(np.mean(precisions), abs=1e-12)
+    assert own["sensitivity_at_90"] == pytest.approx(np.mean(sensitivities), abs=1e-12)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_pf1_of_breasts_is_that_of_probabilities_from_validation_breasts_with_its_interval_over_patients(
+    project: Simulated, points: pd.DataFrame, place: int
+) -> None:
+    validation, tested = (project.here[project.here["split"] == split] for split in ("validation", "test"))
+    breasts = tested.groupby("breast_id")["patient_id"].first()
+    names = np.unique(breasts)
+    draws = np.random.default_rng(SEED).integers(len(names), size=(RESAMPLES, len(names)))
+    chosen = [np.concatenate([np.flatnonzero(breasts == names[one]) for one in draw]) for draw in draws]
+
+    by_seed = []
+    for seed in SEEDS:
+        known, truth = summaries(validation, "breast_id", seed)
+        scores, labels = summaries(tested, "breast_id", seed)
+        fitted = IsotonicRegression(out_of_bounds="clip").fit(known[:, place], truth)
+        by_seed.append((labels, fitted.predict(scores[:, place])))
+
+    def pf1(rows: np.ndarray) -> float:
+        return float(np.mean([2 * p[rows][y[rows]].sum() / (p[rows].sum() + y[rows].sum()) for y, p in by_seed]))
+
+    found = points.loc[(("mean", "max")[place], "pf1_isotonic")]
+    assert found["value"] == pytest.approx(pf1(np.arange(len(breasts))), abs=1e-6)
+    limits = np.percentile([pf1(rows) for rows in chosen], [2.5, 97.5])
+    assert found[["low", "high"]].tolist() == pytest.approx(limits.tolist(), abs=1e-6)
 
 
 def test_units_of_one_image_keep_its_order() -> None:
