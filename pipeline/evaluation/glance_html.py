@@ -26,8 +26,8 @@ def glance_cards(metrics: dict[str, Any], tasks: dict[str, Task]) -> str:
 
 
 def _card(title: str, measure: str, entry: dict[str, Any] | None, key: str, note: str) -> str:
-    """A number with its interval and one remark."""
-    value, interval = "n/a", ""
+    """A number with its interval, or why there is none, and one remark."""
+    value, interval = "n/a", escape(entry.get("flag", "")) if entry else ""
     if entry and entry.get(key) is not None:
         value = f"{entry[key]:.3f}"
         if entry.get("low") is not None:

@@ -1,11 +1,14 @@
 """Cells and tables of the report: small pure functions from numbers to HTML."""
 
+import re
 from collections.abc import Sequence
 from html import escape
+from string import ascii_lowercase
 from typing import Any, NamedTuple
 
 WORDS = ' class="words"'
 DASH = '<span class="none">–</span>'
+REASON = re.compile('<sup class="why">(.*?)</sup>')
 
 
 class Row(NamedTuple):
@@ -16,7 +19,7 @@ class Row(NamedTuple):
 
 
 def table(heads: Sequence[Sequence[tuple[str, int]]], rows: Sequence[Row], caption: str, words: int = 1) -> str:
-    """A table that scrolls sideways on a narrow screen.
+    """A table that scrolls sideways on a narrow screen; reasons for n/a become footnotes below it, marked in the cells.
 
     Args:
         heads: Header lines, each of (HTML, number of columns it spans).
@@ -29,10 +32,10 @@ def table(heads: Sequence[Sequence[tuple[str, int]]], rows: Sequence[Row], capti
         "<tr>" + "".join(_head(name, span, column < words) for column, (name, span) in enumerate(line)) + "</tr>"
         for line in heads
     )
-    body = "".join(_row(row, width, words) for row in rows)
+    body, notes = _footnotes("".join(_row(row, width, words) for row in rows))
     return (
         f'<figure class="table"><div class="scroll"><table><thead>{lines}</thead><tbody>{body}</tbody></table></div>'
-        f"<figcaption>{caption}</figcaption></figure>"
+        f"<figcaption>{caption}{notes}</figcaption></figure>"
     )
 
 
@@ -42,11 +45,11 @@ def plain_heads(*names: str) -> list[list[tuple[str, int]]]:
 
 
 def statistic(entry: dict[str, Any] | None, key: str, signed: bool = False, decimals: int = 3) -> str:
-    """A number with its interval below; n/a with the reason on hover; a dash where nothing was measured."""
+    """A number with its interval below; n/a with the reason; a dash where nothing was measured."""
     if entry is None:
         return DASH
     if entry.get(key) is None:
-        return f'<span class="none" title="{escape(entry.get("flag", "not defined"))}">n/a</span>'
+        return missing(entry)
     spec = f".{decimals}f"
     strong = f"<b>{entry[key]:{'+' if signed else ''}{spec}}</b>"
     if entry.get("low") is not None:
@@ -57,6 +60,11 @@ def statistic(entry: dict[str, Any] | None, key: str, signed: bool = False, deci
 def own_limits(entry: dict[str, Any], key: str) -> dict[str, Any]:
     """The entry as `statistic` reads it, of a number whose interval is <key>_low to <key>_high."""
     return entry | {"low": entry.get(f"{key}_low"), "high": entry.get(f"{key}_high")}
+
+
+def missing(entry: dict[str, Any]) -> str:
+    """n/a and why, in words; within a table a footnote says it."""
+    return f'<span class="none">n/a<sup class="why">{escape(entry.get("flag", "too few patients"))}</sup></span>'
 
 
 def gain(entry: dict[str, Any] | None, key: str = "auc") -> str:
@@ -103,6 +111,14 @@ def paragraph(html: str) -> str:
 def picture(uri: str, description: str) -> str:
     """A figure of the page; description is its text for those who cannot see it."""
     return f'<figure class="plot"><img src="{uri}" alt="{escape(description)}"></figure>'
+
+
+def _footnotes(body: str) -> tuple[str, str]:
+    """The rows with a letter for each reason, and the lines that explain the letters."""
+    marks = dict(zip(dict.fromkeys(REASON.findall(body)), ascii_lowercase, strict=False))
+    marked = REASON.sub(lambda found: f"<sup>{marks[found[1]]}</sup>", body)
+    lines = "".join(f'<span class="note"><sup>{mark}</sup> n/a: {reason}.</span>' for reason, mark in marks.items())
+    return marked, lines
 
 
 def _head(name: str, span: int, holds_words: bool) -> str:

@@ -19,6 +19,8 @@ IMAGE_COLUMNS = {
     "average_precision": "AP",
     "sensitivity_at_90": "Sensitivity at 90 %",
     "sensitivity_at_95": "Sensitivity at 95 %",
+    "partial_auc_10": "Partial AUC",
+    "recall_rate_at_90": "Recall rate at 90 %",
     "recall_rate_at_95": "Recall rate at 95 %",
     "pf1": "pF1",
     "brier": "Brier",
@@ -94,7 +96,8 @@ def _image_table(points: pd.DataFrame, calibration: Calibration) -> str:
         rows.append(Row([*names, *(_cell(found[name], reason) for name, reason in reasons.items()), *counts]))
     caption = (
         "<b>Operating points and calibration.</b> Unit: image. Pretrained encoder, test split, mean over seeds, 95 %"
-        " interval over patients. AP: average precision; a useless score has the share of positives. Sensitivity and"
+        " interval over patients. AP: average precision; a useless score has the share of positives. Partial AUC: up to"
+        " a false positive rate of 10 %, on the scale of an AUC (McClish): 0.5 is useless. Sensitivity and"
         " recall rate stand at a specificity of 90 or 95 %, read from the test curve; recall rate is the share of all"
         f" images called back. pF1, Brier, ECE ({CALIBRATION_BINS} bins of equal size) and slope (1: calibrated, below"
         f" 1: too extreme) are of probabilities: {MAPS[calibration]}; n/a where validation has no scores."

@@ -75,6 +75,7 @@ def retrieval_table(metrics: dict[str, Any]) -> str:
         " image with the report's; ties count against the model. Chance at 1: what an order at random would have. 95 %"
         " interval over patients; of distinct reports as queries over the facts they state, since one report belongs"
         " to many patients. The gallery is held. A recall of 0 or 1 has the exact binomial limit of so many draws."
+        " No output keeps single queries, so make compare has no retrieval."
     )
     return table(plain_heads("Cohort", "Direction", "Reports", *names), rows, caption, words=3)
 
@@ -144,7 +145,7 @@ def _with_counts(entry: dict[str, Any] | None) -> str:
 def _under_censoring(risk: dict[str, Any], horizon_years: int) -> str:
     """What Uno's c and the dynamic AUC are, and each method's dynamic AUCs and observed over expected cancers."""
     by_year = [f"dynamic_auc_{year}y" for year in range(1, horizon_years + 1)]
-    aucs = [f"{escape(name)} {', '.join(number(each[key]['value']) for key in by_year)}" for name, each in risk.items()]
+    aucs = [f"{escape(name)} {', '.join(_plain(each[key], 'value') for key in by_year)}" for name, each in risk.items()]
     ratios = [f"{escape(name)} {_with_limits(each['observed_to_expected'], 'value')}" for name, each in risk.items()]
     return (
         f"Uno's c: a cancer before year {horizon_years} counts 1 / G², where G is the share of the development exams"
@@ -156,10 +157,14 @@ def _under_censoring(risk: dict[str, Any], horizon_years: int) -> str:
 
 
 def _with_limits(entry: dict[str, Any], key: str) -> str:
-    """A number and its interval within a sentence."""
-    if entry[key] is None:
-        return DASH
-    return f"{number(entry[key])} ({number(entry['low'])} to {number(entry['high'])})"
+    """A number and its interval within a sentence; n/a and why."""
+    limits = "" if entry[key] is None else f" ({number(entry['low'])} to {number(entry['high'])})"
+    return _plain(entry, key) + limits
+
+
+def _plain(entry: dict[str, Any], key: str) -> str:
+    """A number within a sentence; n/a and why."""
+    return f"n/a ({escape(entry.get('flag', 'too few patients'))})" if entry[key] is None else number(entry[key])
 
 
 def _calibration(risk: dict[str, Any]) -> str:

@@ -376,9 +376,11 @@ def test_the_tables_show_every_binary_task_of_the_pretrained_encoder(case: Case)
     assert re.search(r"recall rate is the share of all\s+images called back", images)
     assert images.count(">n/a<") == 4 * 3  # pF1, Brier, ECE and slope of three zero-shot rows
     assert breasts.count(">n/a<") == 2 * 3  # pF1 of the mean and the maximum of three zero-shot rows
+    assert "n/a: fewer than 10 patients on one side, or no validation scores of both classes." in breasts
     assert units.count(">n/a<") == 2 * (3 * len(binary) - 1)  # learned of ten validation patients, breast and exam
     assert re.search(r"fitted on validation, n/a\s+where that has fewer than 10 patients", units)
-    for row in (value(case.points, "recall_rate_at_95", setting="ft_100"), value(case.points, "calibration_slope")):
+    shown = [value(case.points, name, setting="ft_100") for name in ("recall_rate_at_90", "recall_rate_at_95", "partial_auc_10")]
+    for row in (*shown, value(case.points, "calibration_slope")):
         assert _printed(row) in images
     assert "its interval lies high" in images  # of ECE
     of_breast = case.points.query("unit == 'breast' and aggregate == 'max' and statistic == 'pf1'")

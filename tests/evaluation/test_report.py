@@ -1,5 +1,6 @@
 """The page is self-contained, complete and leaks nothing; files are the same from run to run."""
 
+import copy
 import json
 import re
 from html.parser import HTMLParser
@@ -7,7 +8,9 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from pipeline.evaluation.html_parts import gain, statistic
+from pipeline.evaluation.classification_html import paper_tables
+from pipeline.evaluation.html_parts import Row, gain, plain_heads, statistic, table
+from pipeline.evaluation.outcomes_html import risk_table
 from pipeline.evaluation.report import SECTIONS, evaluate
 from pipeline.evaluation.samples import sample_breasts
 from pipeline.evaluation.summary import print_summary
@@ -55,7 +58,7 @@ def test_long_tables_are_folded_without_a_script_and_open_on_paper(evaluated) ->
     page = Page(evaluated.page)
     assert "table" in page.folded
     assert not {"section id", "a href", "details"} & set(page.folded)  # anchors lead to what is seen
-    for anchor, count in (("operating", 2), ("subgroups", 4)):
+    for anchor, count in (("operating", 3), ("subgroups", 4)):
         block = re.search(f'<section id="{anchor}">.*?</section>', evaluated.page, re.S)[0]
         folded = re.findall("<details><summary>.*?</summary><figure.*?</figure></details>", block)
         assert len(folded) == count == block.count("<table>")
@@ -138,7 +141,7 @@ def test_what_fine_tuning_leaves_is_told_per_task(evaluated) -> None:
     section = evaluated.page.split('<section id="forgetting">')[1].split("</section>")[0]
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", section))
     assert "mass_vindr CC → MLO 0.543 0.450 to 0.650 0.230 0.150 to 0.310 −0.313 −0.400 to −0.200 120 " in text
-    assert "density_vindr CC → MLO 0.543 0.450 to 0.650 0.230 0.150 to 0.310 n/a 120 " in text
+    assert "density_vindr CC → MLO 0.543 0.450 to 0.650 0.230 0.150 to 0.310 n/a a 120 " in text
     entry = evaluated.metrics["forgetting"]["calcification_vindr"]["zero_shot"]["mass_vindr"]
     aucs = [f"{entry[name]['auc']:.3f}" for name in ("before", "after")]
     assert re.search(rf"calcification_vindr zero-shot mass_vindr {aucs[0]} [^−]* {aucs[1]} .* 236 ", text)
@@ -238,9 +241,34 @@ def test_the_summary_prints_every_task_and_section(evaluated, capsys: pytest.Cap
     assert max(len(line) for line in printed.splitlines()) < 160
 
 
+def test_why_a_cell_has_no_number_stands_below_its_table() -> None:
+    few, late = (statistic({"auc": None, "flag": flag}, "auc") for flag in ("few", "late"))
+    html = table(plain_heads("", "x", "y", "z"), [Row(["r", few, late, few])], "Caption.")
+    cells, caption = html.split("<figcaption>")
+    assert re.findall(r"n/a<sup>(\w)</sup></span>", cells) == ["a", "b", "a"]
+    assert caption.startswith("Caption.")
+    assert re.findall(r"<sup>(\w)</sup> n/a: (\w+)\.", caption) == [("a", "few"), ("b", "late")]
+
+
+def test_too_few_patients_are_told_in_words_that_paper_shows(evaluated) -> None:
+    reason = "fewer than 10 patients on one side"
+    risk = evaluated.page.split('<section id="risk">')[1].split("</section>")[0]
+    assert evaluated.metrics["risk"]["exam"]["auc_2y"]["flag"] == reason
+    assert f"n/a: {reason}." in re.sub("<[^>]+>", "", risk)
+    metrics = copy.deepcopy(evaluated.metrics)
+    entry = metrics["malignancy_rsna"]["test"]["lp_10"]
+    entry["pretrained"] |= {"auc": None, "low": None, "high": None, "flag": reason}
+    first, second, _ = (re.sub("<[^>]+>", "", page) for page in paper_tables(metrics, evaluated.run.tasks))
+    assert f"n/a: {reason}." in second and "n/a" not in first
+    metrics["risk"]["exam"]["observed_to_expected"] |= {"value": None, "low": None, "high": None, "flag": reason}
+    assert f"exam n/a ({reason})" in risk_table(metrics, evaluated.run.risk, "encoder")
+
+
 def test_cells() -> None:
     assert statistic({"auc": 0.5, "low": 0.4, "high": 0.6}, "auc") == "<b>0.500</b><small>0.400 to 0.600</small>"
-    assert "n/a" in statistic({"auc": None, "low": None, "high": None, "flag": "few"}, "auc")
+    assert statistic({"auc": None, "flag": "<few>"}, "auc") == (
+        '<span class="none">n/a<sup class="why">&lt;few&gt;</sup></span>'
+    )
     assert 'class="up"' in gain({"auc": 0.1, "low": 0.01, "high": 0.2})
     assert 'class="down"' in gain({"auc": -0.1, "low": -0.2, "high": -0.01})
     assert 'class="down"' in gain({"recall_at_1": -0.1, "low": -0.2, "high": -0.01}, "recall_at_1")

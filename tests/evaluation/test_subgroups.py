@@ -268,7 +268,8 @@ def test_the_page_names_groups_and_gap_in_the_line_that_opens_their_table() -> N
     assert f"<b>{round(noise['auc'], 4):.3f}</b>" in row
     assert row.endswith(f"<td>120</td><td>60</td><td>{positives}</td>")
     unsupported = re.search(r'<th scope="row">Small</th>(.*?)</tr>', table)[1]
-    assert "n/a</span>" in unsupported and unsupported.endswith("<td>120</td><td>60</td><td>0</td>")
+    assert "n/a<sup>a</sup></span>" in unsupported and "n/a: fewer than 10 patients on one side." in table
+    assert unsupported.endswith("<td>120</td><td>60</td><td>0</td>")
 
 
 def test_an_interval_below_zero_has_a_proper_minus() -> None:
