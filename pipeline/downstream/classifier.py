@@ -15,6 +15,7 @@ from pipeline.downstream.labels import expected_grade
 from pipeline.downstream.predictions import Origin
 from pipeline.models.image_tower import ImageEncoder, ImageTower, create_encoder, feature_shape
 from pipeline.models.two_tower import load_weights, read_config, save_model
+from pipeline.precision import global_average
 from pipeline.sections import Compute, Finetune, Section
 from pipeline.shards.read import ShardImages
 
@@ -43,7 +44,12 @@ class Classifier(nn.Module):
         self, images: UInt8[Tensor, "image 1 height width"] | Float[Tensor, "image 1 height width"]
     ) -> Float[Tensor, "image grade"]:
         """Logits per grade of images with values 0 to 255."""
-        logits: Tensor = self.head(self.encoder(images).mean(dim=(2, 3)))
+        return self.grade(global_average(self.encoder(images)))
+
+    def grade(self, pooled: Float[Tensor, "image channel"]) -> Float[Tensor, "image grade"]:
+        """Logits per grade of pooled feature maps, without autocast: in half precision scores would be tied."""
+        with torch.autocast(pooled.device.type, enabled=False):
+            logits: Tensor = self.head(pooled)
         return logits
 
 
@@ -92,7 +98,7 @@ def scores_and_features(
     tower.eval()
     with torch.inference_mode(), autocast(device, compute):
         outputs = [(part, tower(pixels)) for part, pixels in _read(images, rows, batch, device)]
-        logits = [model.head(output.backbone) for _, output in outputs]
+        logits = [model.grade(output.backbone) for _, output in outputs]
     return _expected(logits, model.grades), pd.concat([feature_rows(part, output) for part, output in outputs])
 
 

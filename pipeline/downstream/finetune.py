@@ -176,7 +176,7 @@ def _train(
         hold_batch_norm(model.train())
         deformed = deform(batch.images.to(device), batch.rows, augment, seed, batch.epoch)
         with autocast(device, compute):
-            return F.cross_entropy(model(deformed).float(), targets[batch.rows.to(device)], weights)
+            return F.cross_entropy(model(deformed), targets[batch.rows.to(device)], weights)
 
     def score() -> float | None:
         return graded_auc(known, image_scores(model, images, validation, schedule.batch, compute))

@@ -21,6 +21,7 @@ from pipeline.models.hazard import masked_hazard_loss
 from pipeline.models.image_tower import ImageEncoder, hold_batch_norm
 from pipeline.models.two_tower import load_model
 from pipeline.params import by_encoder
+from pipeline.precision import global_average
 from pipeline.sections import Augment, Compute, Downstream, Risk
 from pipeline.shards.read import ShardImages, index_shards
 from pipeline.tables import SPLITS
@@ -101,8 +102,7 @@ class TunedRisk(nn.Module):
         return (torch.cat(pooled).float() - self.mean) / self.deviation
 
     def _pooled(self, images: Tensor) -> Tensor:
-        pooled: Tensor = self.encoder(images).mean(dim=(2, 3))
-        return pooled
+        return global_average(self.encoder(images))
 
 
 def tuned_risks(

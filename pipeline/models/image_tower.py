@@ -12,7 +12,7 @@ from pipeline.models.feature_tokens import FeatureTokens
 from pipeline.models.fixed_padding import fix_padding
 from pipeline.models.folded_norm import fold_held_norm
 from pipeline.models.timm_body import as_feature_map, create_body, has_one_size, network_name
-from pipeline.precision import at_least_float32
+from pipeline.precision import at_least_float32, global_average
 
 GREY_MAX = 255.0  # of the 8-bit shards
 
@@ -20,8 +20,9 @@ GREY_MAX = 255.0  # of the 8-bit shards
 class ImageOutput(NamedTuple):
     """What the image tower says about each image.
 
-    backbone: global average of the feature map. embedding: unit-norm vector comparable with text; None for an
-    encoder before pretraining. patches: the same of each position of the feature map; None unless asked for.
+    backbone: global average of the feature map, in float32 at least. embedding: unit-norm vector comparable with text;
+    None for an encoder before pretraining. patches: the same of each position of the feature map; None unless asked
+    for.
     """
 
     backbone: Float[Tensor, "image channel"]
@@ -113,7 +114,7 @@ class ImageTower(nn.Module):
         if self.tokens is not None and size != self.size_px:
             raise ValueError(f"images are {size[0]} x {size[1]} px; this model's Tr module needs {self.size_px}")
         features = self.encoder(images)
-        backbone = features.mean(dim=(2, 3))
+        backbone = global_average(features)
         if not self.embeds:
             return ImageOutput(backbone, None)
         pooled = backbone if self.tokens is None else self.tokens(features.flatten(2))

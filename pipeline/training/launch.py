@@ -13,6 +13,10 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from pipeline.errors import InputError
 from pipeline.sections import Compute
 
+# What a rank has, after SIGTERM, to end its step (or a validation) and to save; then it is killed. torch gives 30 s.
+# docs/pretrain.slurm, which asks SLURM for 120 s, gives torchrun the same.
+STOP_S = 110
+
 
 def check_device(compute: Compute) -> None:
     """Refuses a GPU profile on a machine without enough GPUs.
@@ -55,6 +59,7 @@ def launch(function: Callable[..., None], processes: int, *arguments: Any) -> No
         rdzv_endpoint="localhost:0",
         run_id="pretrain",
         max_restarts=0,
+        shutdown_timeout=STOP_S,
     )
     # Its errors repeat, in a page each, what is raised below.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)

@@ -1,11 +1,8 @@
 """Pretraining from shards and token states to a saved model; a killed run continues at the sample where it was."""
 
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from pipeline.allocator import keep_freed_memory
@@ -21,9 +18,8 @@ from pipeline.training.record import HistoryRow, ValidationRow, write_engine, wr
 from pipeline.training.run import Recipe, Training
 from pipeline.training.setup import prepare
 from pipeline.training.step import train_step
+from pipeline.training.stop import asked_to_stop, save_or_stop
 from pipeline.training.validate import validate
-
-_STOPPED = 128 + signal.SIGTERM  # the shell's exit code of a process that SIGTERM ended
 
 
 def pretrain(
@@ -83,16 +79,18 @@ def train_rank(recipe: Recipe) -> None:
     keep_freed_memory()
     training = prepare(recipe)
     training.restore()
-    with _asked_to_stop() as asked, _progress(training) as progress:
+    with asked_to_stop() as asked, _progress(training) as progress:
         live = LiveCurve(recipe.live or training.folder / "live.csv", training)
         first = training.done.steps // training.epoch_steps
+        if len(training.done.validation) < first:  # stopped before it
+            _validate(training)
         for epoch in range(first, training.epochs):
             for batch, waited_s in timed(_batches(training, epoch)):
                 row = train_step(training, batch, epoch)
                 live.add(row, waited_s)
                 progress.update(training.done.images - progress.n)
                 progress.set_postfix(loss=f"{row.loss:.4f}", epoch=epoch + 1, refresh=False)
-                _after_step(training, epoch, asked())
+                _after_step(training, epoch, asked)
     if training.accelerator.is_main_process:
         _write(training)
     training.accelerator.wait_for_everyone()
@@ -126,35 +124,34 @@ def _read_captions(training: Training, epoch: int) -> ReadText:
     return lambda rows: language.tokenize_sentences(drawn_captions(pairs, rows, seed, epoch))
 
 
-def _after_step(training: Training, epoch: int, asked: bool) -> None:
-    """Validates at the end of an epoch, saves when due, and ends when asked to."""
+def _after_step(training: Training, epoch: int, asked: Callable[[], bool]) -> None:
+    """Saves when due, validates at the end of an epoch, and ends when asked to.
+
+    An epoch is saved before its validation, which may take longer than is left after SIGTERM.
+    """
+    done = training.done
+    ended, last = done.steps == (epoch + 1) * training.epoch_steps, done.steps == training.total_steps
+    save_or_stop(training, asked(), due=ended or done.steps % training.recipe.optimisation.checkpoint_steps == 0)
+    if ended:
+        _validate(training)
+        save_or_stop(training, asked(), due=last)
+
+
+def _validate(training: Training) -> None:
+    """Adds the row of the epoch that has ended, for a method with text."""
     done, recipe = training.done, training.recipe
-    ended = done.steps == (epoch + 1) * training.epoch_steps
-    if ended and recipe.traits.text and len(training.validation.images):
-        found = validate(
-            training.tower,
-            training.validation,
-            training.reader,
-            2 * training.batch,
-            recipe.text_tokens,
-            max(1, recipe.compute.workers // recipe.compute.processes),
-            training.accelerator,
-        )
-        done.validation.append(ValidationRow(epoch + 1, found.recall_at_1, found.n))
-    stop = _any_rank(training, asked)
-    last = done.steps == training.total_steps
-    if stop or last or done.steps % recipe.optimisation.checkpoint_steps == 0:
-        training.save()
-    if stop:
-        raise SystemExit(_STOPPED)
-
-
-def _any_rank(training: Training, asked: bool) -> bool:
-    """Whether any rank was asked to stop: all must stop at the same step."""
-    accelerator = training.accelerator
-    if accelerator.num_processes == 1:
-        return asked
-    return float(accelerator.reduce(torch.tensor(float(asked), device=accelerator.device), reduction="sum")) > 0
+    if not recipe.traits.text or not len(training.validation.images):
+        return
+    found = validate(
+        training.tower,
+        training.validation,
+        training.reader,
+        2 * training.batch,
+        recipe.text_tokens,
+        max(1, recipe.compute.workers // recipe.compute.processes),
+        training.accelerator,
+    )
+    done.validation.append(ValidationRow(done.steps // training.epoch_steps, found.recall_at_1, found.n))
 
 
 def _write(training: Training) -> None:
@@ -174,17 +171,6 @@ def _write(training: Training) -> None:
         "images_per_pass": recipe.optimisation.images_per_pass or "all",
     }
     write_engine(recipe.out / "engine.json", counted)
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Notes SIGTERM instead of dying of it, so that the step can end."""
-    asked: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
-    try:
-        yield lambda: bool(asked)
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _progress(training: Training) -> "tqdm[None]":

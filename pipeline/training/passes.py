@@ -13,6 +13,7 @@ from pipeline.models.image_tower import ImageOutput
 from pipeline.models.two_tower import TwoTowerOutput
 from pipeline.reports.captions import MAX_SENTENCES
 from pipeline.training.batch import Batch
+from pipeline.training.gather import gather_labels
 from pipeline.training.loss import StepLoss, step_loss
 from pipeline.training.run import Training
 
@@ -31,9 +32,15 @@ def backward_pass(training: Training, views: Views, batch: Batch) -> StepLoss:
         if training.objective.teacher is not None:
             with training.accelerator.autocast():
                 targets = training.objective.teacher.embed(views, most)
-        if len(views) <= most:
+        if _fit_everywhere(training, views):
             return _at_once(training, views, batch, targets)
         return _in_parts(training, views, batch, targets, most)
+
+
+def _fit_everywhere(training: Training, views: Views) -> bool:
+    """Whether every rank's views pass at once: ranks that took different ways would wait for each other for ever."""
+    most = training.recipe.optimisation.images_per_pass
+    return most is None or int(gather_labels(torch.tensor([len(views)], device=views.device)).max()) <= most
 
 
 def _at_once(training: Training, views: Views, batch: Batch, targets: Tensor | None) -> StepLoss:

@@ -144,3 +144,14 @@ def test_images_in_parts_give_the_features_and_gradients_of_all_at_once(folder: 
         found.append((features.detach(), [part.grad for part in encoder.parameters()]))
     torch.testing.assert_close(found[0], found[1])
     assert all(grad is not None and grad.abs().sum() > 0 for grad in found[0][1])
+
+
+def test_images_are_pooled_in_float32_under_autocast(folder: Path) -> None:
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (3, 1, 64, 64), dtype=np.uint8))
+    encoder = load_model(folder / "model")[0].image.encoder.eval()
+    frozen = torch.from_numpy(np.stack(read_features(folder / "features")["backbone"]))
+    model = TunedRisk(encoder, ExamRisk(frozen.shape[1], 5), frozen, most=3)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        features, found = encoder(images), model.features(images)
+    assert features.dtype == torch.bfloat16
+    assert torch.equal(found, (features.float().mean(dim=(2, 3)) - model.mean) / model.deviation)

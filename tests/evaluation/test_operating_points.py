@@ -379,7 +379,10 @@ def test_the_tables_show_every_binary_task_of_the_pretrained_encoder(case: Case)
     assert "n/a: fewer than 10 patients on one side, or no validation scores of both classes." in breasts
     assert units.count(">n/a<") == 2 * (3 * len(binary) - 1)  # learned of ten validation patients, breast and exam
     assert re.search(r"fitted on validation, n/a\s+where that has fewer than 10 patients", units)
-    shown = [value(case.points, name, setting="ft_100") for name in ("recall_rate_at_90", "recall_rate_at_95", "partial_auc_10")]
+    shown = [
+        value(case.points, name, setting="ft_100")
+        for name in ("recall_rate_at_90", "recall_rate_at_95", "partial_auc_10")
+    ]
     for row in (*shown, value(case.points, "calibration_slope")):
         assert _printed(row) in images
     assert "its interval lies high" in images  # of ECE

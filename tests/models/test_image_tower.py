@@ -156,3 +156,14 @@ def test_package_weights_of_another_network(tmp_path: Path):
     table = Encoder(default="resnet18", weights={"resnet18": f"package:{PACKAGE}"})
     with pytest.raises(InputError, match="does not fit"):
         initial.write_initial("resnet18", Model(encoder="auto", weights="auto"), table, 64, 64, 0, tmp_path)
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_the_feature_map_is_averaged_in_float32_under_autocast_and_to_the_same_bits_without(half: bool):
+    tower = ImageTower(create_encoder("resnet10t"), None, (64, 64), embeds=True).eval()
+    images = 255 * torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+        features, output = tower.encoder(images), tower(images)
+    assert features.dtype == (torch.bfloat16 if half else torch.float32)
+    assert torch.equal(output.backbone, features.float().mean(dim=(2, 3)))
+    assert torch.equal(output.embedding, nn.functional.normalize(features.float().mean(dim=(2, 3)), dim=1))

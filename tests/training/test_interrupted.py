@@ -14,20 +14,21 @@ import torch
 from pipeline.training.loop import pretrain
 from tests.training.conftest import pretrain_arguments
 
-PATIENCE_S = 120
-EPOCHS = {"mv_clip_tr": 14, "dino": 3}  # of 5 and of 9 steps
+PATIENCE_S = 300
+EPOCHS = {"mv_clip_tr": 14, "dino": 3, "clip": 2}  # of 5 and of 9 steps; of 5 on two ranks
 RESULT = ("history.csv", "validation.csv", "model.safetensors", "config.json", "engine.json")
 # A server that has imported everything forks a child in milliseconds: 27 starts cost less than one import.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.training.test_interrupted"])
 
 
-def train(method: str, inputs: Path, out: Path, live: Path, scratch: str) -> None:
+def train(method: str, processes: int, inputs: Path, out: Path, live: Path, scratch: str) -> None:
     """A whole run in a process of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIPELINE_SCRATCH", scratch)
         torch.set_num_threads(1)
-        arguments = pretrain_arguments(method, epochs={"default": EPOCHS[method]}, checkpoint_steps=3) | {"live": live}
+        epochs = {"default": EPOCHS[method]}
+        arguments = pretrain_arguments(method, processes=processes, epochs=epochs, checkpoint_steps=3) | {"live": live}
         pretrain(inputs / "shards", inputs / "text", inputs / "initial", out, **arguments)
 
 
@@ -50,10 +51,22 @@ def interrupt(start: Callable[[], Any], live: Path, more_steps: int, delay_s: fl
     assert process.exitcode == (-signal.SIGKILL if number == signal.SIGKILL else 128 + signal.SIGTERM)
 
 
+def finish(process: Any) -> None:
+    """Lets a run come to its end."""
+    process.start()
+    process.join(PATIENCE_S)
+    assert process.exitcode == 0
+
+
+def assert_same_results(broken: Path, whole: Path) -> None:
+    for name in RESULT:
+        assert (broken / name).read_bytes() == (whole / name).read_bytes(), name
+
+
 @pytest.mark.parametrize(("method", "kills", "terms"), [("mv_clip_tr", 20, 5), ("dino", 3, 1)])
 def test_an_interrupted_run_ends_with_the_same_bits(method: str, kills: int, terms: int, inputs: Path, tmp_path: Path):
     def run(name: str) -> Any:
-        given = (method, inputs, tmp_path / name, tmp_path / f"{name}.csv", str(tmp_path / f"{name}_scratch"))
+        given = (method, 1, inputs, tmp_path / name, tmp_path / f"{name}.csv", str(tmp_path / f"{name}_scratch"))
         return PROCESSES.Process(target=train, args=given)
 
     draw = random.Random(0)
@@ -63,10 +76,20 @@ def test_an_interrupted_run_ends_with_the_same_bits(method: str, kills: int, ter
         interrupt(lambda: run("broken"), tmp_path / "broken.csv", draw.randint(0, 2), draw.uniform(0, 0.08), number)
         assert not (tmp_path / "broken").exists()
     for name in ("broken", "whole"):
-        process = run(name)
-        process.start()
-        process.join(PATIENCE_S)
-        assert process.exitcode == 0
-    for name in RESULT:
-        assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+        finish(run(name))
+    assert_same_results(tmp_path / "broken", tmp_path / "whole")
     assert len((tmp_path / "whole" / "history.csv").read_text().splitlines()) > 25
+
+
+def test_two_ranks_save_on_sigterm_and_go_on_to_the_same_bits(inputs: Path, tmp_path: Path):
+    def run(name: str) -> Any:
+        given = (inputs, tmp_path / name, tmp_path / f"{name}.csv", str(tmp_path / f"{name}_scratch"))
+        return PROCESSES.Process(target=train, args=("clip", 2, *given))
+
+    interrupt(lambda: run("broken"), tmp_path / "broken.csv", 1, 0.0, signal.SIGTERM)
+    done = len((tmp_path / "broken.csv").read_text().splitlines()) - 1
+    assert 1 <= done < 10
+    assert list(tmp_path.glob(f"broken_scratch/pretrain/*/step-{done:09d}.pt"))
+    for name in ("broken", "whole"):
+        finish(run(name))
+    assert_same_results(tmp_path / "broken", tmp_path / "whole")

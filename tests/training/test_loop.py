@@ -20,12 +20,13 @@ from pipeline.errors import InputError
 from pipeline.models.methods import METHODS
 from pipeline.models.two_tower import load_model
 from pipeline.sections import Compute
-from pipeline.training import live
+from pipeline.training import live, loop
 from pipeline.training.loop import pretrain
 from pipeline.training.record import HistoryRow
 
 Arguments = Callable[..., dict[str, Any]]
 PATIENCE_S = 120
+RESULT = ("history.csv", "validation.csv", "model.safetensors", "config.json", "engine.json")
 
 
 def run(inputs: Path, out: Path, arguments: dict[str, Any]) -> Path:
@@ -185,7 +186,7 @@ def test_a_killed_run_ends_with_the_same_bits(
     before = {file.name for file in (tmp_path / "killed_scratch").glob("pretrain/*/*.pt")}
     assert before and "step-000000030.pt" not in before
     killed = run(inputs, tmp_path / "killed", arguments(epochs={"default": 6}))
-    for name in ("history.csv", "validation.csv", "model.safetensors", "config.json", "engine.json"):
+    for name in RESULT:
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
 
 
@@ -202,6 +203,45 @@ def test_sigterm_saves_and_ends(
     assert ended.value.code == 143
     assert list(scratch.glob("pretrain/*/step-000000003.pt"))
     assert not (tmp_path / "out").exists()
+
+
+def test_sigterm_at_the_end_of_an_epoch_does_not_wait_for_its_validation(
+    inputs: Path, tmp_path: Path, arguments: Arguments, scratch: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def terminate_at_step_5(path: Path, row: list[float]) -> None:
+        if row[0] == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(live, "append_row", terminate_at_step_5)
+        patch.setattr(loop, "validate", None)
+        with pytest.raises(SystemExit):
+            run(inputs, tmp_path / "out", arguments())
+    assert list(scratch.glob("pretrain/*/step-000000005.pt"))
+    assert_goes_on(inputs, tmp_path, arguments(), monkeypatch)
+
+
+def test_a_run_that_is_killed_while_it_validates_loses_no_step(
+    inputs: Path, tmp_path: Path, arguments: Arguments, scratch: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def killed(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "validate", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(inputs, tmp_path / "out", arguments())
+    assert list(scratch.glob("pretrain/*/step-000000005.pt"))
+    assert_goes_on(inputs, tmp_path, arguments(), monkeypatch)
+
+
+def assert_goes_on(inputs: Path, tmp_path: Path, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goes on from what is in the scratch folder, to the bits of a run that was never interrupted."""
+    again = run(inputs, tmp_path / "again", given)
+    monkeypatch.setenv("PIPELINE_SCRATCH", str(tmp_path / "whole_scratch"))
+    whole = run(inputs, tmp_path / "whole", given)
+    for name in RESULT:
+        assert (again / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 def test_a_finished_run_is_not_trained_again(inputs: Path, tmp_path: Path, arguments: Arguments, scratch: Path):
