@@ -19,6 +19,7 @@ def local_alignment_loss(
     present: Bool[Tensor, "pair sentence"],
     temperature: float | Float[Tensor, ""],
     texts_at_once: int = TEXTS_AT_ONCE,
+    positives: Bool[Tensor, "pair pair"] | None = None,
 ) -> Float[Tensor, ""]:
     """Symmetric InfoNCE on two [image, text] matrices of local similarities, added.
 
@@ -32,6 +33,7 @@ def local_alignment_loss(
         present: Which sentences a text has; at least one each.
         temperature: Divisor of the local similarities, > 0 (MaMA learns one of its own).
         texts_at_once: Changes memory and speed, not the result.
+        positives: [image, text], true where they match, as for clip_loss, the diagonal always; None: it alone.
 
     Returns:
         Loss in nats per pair, non-negative.
@@ -54,7 +56,7 @@ def local_alignment_loss(
         by_sentence, by_patch = _local_similarities(
             at_least_float32(patches), at_least_float32(sentences), present, texts_at_once
         )
-        return _symmetric(by_sentence / temperature) + _symmetric(by_patch / temperature)
+        return _symmetric(by_sentence / temperature, positives) + _symmetric(by_patch / temperature, positives)
 
 
 def _local_similarities(
@@ -87,7 +89,11 @@ def _compare(
     return best_patch.sum(dim=2) / present.sum(dim=1), best_sentence.mean(dim=1)
 
 
-def _symmetric(logits: Float[Tensor, "image text"]) -> Float[Tensor, ""]:
-    """Half the cross-entropy of finding text i from image i, half that of the way back."""
-    target = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+def _symmetric(logits: Float[Tensor, "image text"], positives: Bool[Tensor, "image text"] | None) -> Float[Tensor, ""]:
+    """Half the cross-entropy of finding text i, or any that matches, from image i, half that of the way back."""
+    if positives is None:
+        target = torch.arange(len(logits), device=logits.device)
+        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    share = positives.to(logits.dtype)
+    forth, back = share / share.sum(dim=1, keepdim=True), share.T / share.T.sum(dim=1, keepdim=True)
+    return (F.cross_entropy(logits, forth) + F.cross_entropy(logits.T, back)) / 2

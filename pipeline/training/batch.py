@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
 from pipeline.models.methods import Traits
-from pipeline.models.sentences import TextTokens
+from pipeline.models.sentences import TextTokens, number_texts
 from pipeline.models.text_tower import pad_states
 from pipeline.tables import VIEWS
 from pipeline.training.dataset import PairedImages
@@ -42,8 +42,9 @@ class Batch(NamedTuple):
 
     What is augmented and embedded is a view: shown points into images, copies says which augmentation of the image it
     is (0 or 1), keys seed it. paired, first, second point into the views, text into states. For captions, states are
-    token ids, and sentence is the number of each token's sentence (empty for reports). breast: of the paired image;
-    second_breast: of the second. label: NaN where unknown.
+    token ids, and sentence is the number of each token's sentence (empty for reports). report: equal where the text is,
+    as far as it is shown in this step. breast: of the paired image; second_breast: of the second. label: NaN where
+    unknown.
     """
 
     images: UInt8[Tensor, "image height width"] | Float32[Tensor, "image height width"]
@@ -118,13 +119,14 @@ def collate(
     views = [2 * paired, 2 * first, 2 * second + again]
     codes = np.unique(np.concatenate(views))
     rows = np.unique(codes // 2)
-    report = pairs.report[paired]
+    report = torch.from_numpy(pairs.report[paired])
     if read_text is None:
-        text, states, mask = _reports(pairs, report, text_tokens)
+        text, states, mask = _reports(pairs, pairs.report[paired], text_tokens)
         sentence = torch.zeros(0, text_tokens, dtype=torch.int64)
     else:
         text = torch.arange(len(units))
-        states, mask, sentence = read_text(paired)
+        states, mask, sentence = tokens = read_text(paired)
+        report = number_texts(tokens)
     places = [torch.from_numpy(np.searchsorted(codes, view)) for view in views]
     return Batch(
         images=reader.read(pairs, rows),
@@ -139,7 +141,7 @@ def collate(
         second=places[2],
         both=torch.from_numpy(draw.both[units]),
         text=text,
-        report=torch.from_numpy(report),
+        report=report,
         breast=torch.from_numpy(pairs.breast[paired]),
         second_breast=torch.from_numpy(pairs.breast[second]),
         label=torch.from_numpy(pairs.label[paired]),

@@ -19,6 +19,8 @@ def caption_images(
 ) -> PairedImages:
     """Adds the rows that captions are made from; reports are the distinct captions with nothing withheld.
 
+    Validation shows those. What a step of training shows is numbered as it is drawn (batch.collate).
+
     Args:
         pairs: Images without reports.
         shards: Folder with one folder of shards per cohort.

@@ -112,6 +112,8 @@ def _image_text_loss(output: TwoTowerOutput, batch: Batch, settings: Pretrain) -
 def _caption_loss(output: TwoTowerOutput, batch: Batch, objective: Objective, every_term: bool) -> StepLoss:
     """Both images against the caption, against each other, and patches against sentences; or the first term alone.
 
+    multi_positive: equal captions match in all terms but that between images, which reads none.
+
     Source: method.md, MaMA, `Loss`. Other than in its released code, logits are over all ranks.
     """
     embedding, patches = output.image.embedding, output.image.patches
@@ -122,7 +124,8 @@ def _caption_loss(output: TwoTowerOutput, batch: Batch, objective: Objective, ev
     parts = torch.cat([embedding[batch.paired], embedding[batch.second], text[batch.text]], dim=1)
     rows, report, *breasts = _gathered(settings, parts, batch.report, batch.breast, batch.second_breast)
     first, second, said = rows.split(text.shape[1], dim=1)
-    image_text = clip_loss(first, said, scales[0], *_pairs(report, breasts[0], breasts[0], settings))
+    positives, excluded = _pairs(report, breasts[0], breasts[0], settings)
+    image_text = clip_loss(first, said, scales[0], positives, excluded)
     seen = (_duplicate_rate(report), alignment(first, said), uniformity(first))
     if not every_term:
         return StepLoss(image_text, image_text, None, *seen)
@@ -130,7 +133,7 @@ def _caption_loss(output: TwoTowerOutput, batch: Batch, objective: Objective, ev
     views = simclr_loss(first, second)
     (regions,) = _gathered(settings, patches[batch.paired])
     local, there = _gathered(settings, sentences[batch.text], present[batch.text])
-    parts_alike = local_alignment_loss(regions, local, there, objective.heads["local"]())
+    parts_alike = local_alignment_loss(regions, local, there, objective.heads["local"](), positives=positives)
     return StepLoss(image_text + again + views + parts_alike, image_text, views, *seen)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.models.sentences import NO_SENTENCE, number_tokens, sentence_embeddings
+from pipeline.models.sentences import NO_SENTENCE, TextTokens, number_texts, number_tokens, sentence_embeddings
 
 
 def numbers(sentences: list[str], ends: list[int], special: list[int]) -> list[int]:
@@ -25,6 +25,15 @@ def test_a_token_that_is_the_space_between_belongs_to_what_follows():
 def test_an_empty_sentence_has_no_token():
     assert numbers(["A", "", "B"], [1, 4], [0, 0]) == [0, 2]
     assert numbers([], [0, 0], [1, 1]) == [-1, -1]
+
+
+def test_texts_of_equal_tokens_have_one_number_in_any_batch():
+    ids = torch.tensor([[5, 6, 0, 0], [5, 6, 7, 0], [5, 6, 9, 9], [5, 6, 0, 0]])
+    mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 0]]).bool()
+    a, b, padded_otherwise, with_a_zero = number_texts(TextTokens(ids, mask, torch.zeros_like(ids))).tolist()
+    assert a == padded_otherwise and len({a, b, with_a_zero}) == 3
+    assert number_texts(TextTokens(ids[1:2, :3], mask[1:2, :3], ids[1:2, :3])).tolist() == [b]
+    assert a == -3286140643714665219  # the same in every process and on every machine
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

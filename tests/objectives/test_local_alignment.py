@@ -23,8 +23,8 @@ def made(pairs: int, patches: int, sentences: int, dim: int, seed: int = 0):
     return F.normalize(patch, dim=2), F.normalize(sentence, dim=2), present
 
 
-def slow_reference(patches, sentences, present, temperature: float) -> float:
-    """Both matrices entry by entry, then the four cross-entropies row by row."""
+def slow_reference(patches, sentences, present, temperature: float, matches=None) -> float:
+    """Both matrices entry by entry, then the four cross-entropies row by row; matches[i]: texts of image i."""
     size = len(patches)
     by_sentence, by_patch = ([[0.0] * size for _ in range(size)] for _ in range(2))
     for i in range(size):
@@ -35,11 +35,14 @@ def slow_reference(patches, sentences, present, temperature: float) -> float:
             by_sentence[i][t] = sum(best_patches) / len(there)
             by_patch[i][t] = sum(max(row) for row in cosine) / len(cosine)
     total = 0.0
+    forth = matches or [{i} for i in range(size)]
+    back = [{i for i in range(size) if t in forth[i]} for t in range(size)]
     for matrix in (by_sentence, by_patch):
-        for rows in (matrix, list(zip(*matrix, strict=True))):
-            for i, row in enumerate(rows):
+        for rows, wanted in ((matrix, forth), (list(zip(*matrix, strict=True)), back)):
+            for row, own in zip(rows, wanted, strict=True):
                 denominator = sum(math.exp(entry / temperature) for entry in row)
-                total -= math.log(math.exp(row[i] / temperature) / denominator) / (2 * size)
+                logs = [math.log(math.exp(row[i] / temperature) / denominator) for i in own]
+                total -= sum(logs) / len(logs) / (2 * size)
     return total
 
 
@@ -68,6 +71,15 @@ def test_two_pairs_by_hand():
     sentences = torch.stack([torch.stack([a, b]), torch.stack([a, b])])
     present = torch.tensor([[True, False], [True, True]])
     assert float(local_alignment_loss(patches, sentences, present, 1.0)) == pytest.approx(1.167224, abs=1e-5)
+
+
+def test_several_texts_of_an_image_share_its_target():
+    parts, matches = made(4, 3, 2, 5), [{0, 2}, {1}, {0, 2}, {3}]
+    positives = torch.tensor([[text in own for text in range(4)] for own in matches])
+    found = float(local_alignment_loss(*parts, 0.3, positives=positives))
+    assert found == pytest.approx(slow_reference(*parts, 0.3, matches))
+    alone = torch.eye(4).bool()
+    assert float(local_alignment_loss(*parts, 0.3, positives=alone)) == pytest.approx(slow_reference(*parts, 0.3))
 
 
 def test_one_pair_has_no_loss():

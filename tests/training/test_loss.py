@@ -134,6 +134,22 @@ def test_mama_has_four_terms_and_begins_with_one():
     assert begun.views is None
 
 
+def test_equal_captions_match_in_every_term_of_mama_that_reads_them():
+    output, batch = caption_step()
+    batch = batch._replace(report=torch.tensor([3, 4, 3]))
+    positives = torch.tensor([[1, 0, 1], [0, 1, 0], [1, 0, 1]]).bool()
+    excluded = torch.tensor([[0, 0, 0], [0, 0, 1], [0, 0, 0]]).bool()  # image 2 of 1, text of 2
+    first, second, text = output.image.embedding[[0, 2, 4]], output.image.embedding[[1, 4, 3]], output.text
+    patches = output.image.patches[[0, 2, 4]]
+    expected = clip_loss(first, text, 0.07, positives) + clip_loss(second, text, 0.07, positives, excluded)
+    expected += simclr_loss(first, second, 0.5)
+    expected += local_alignment_loss(patches, output.sentences, output.present, 0.07, positives=positives)
+    found = step_loss(output, batch, objective(method="mama", positives="multi_positive"))
+    torch.testing.assert_close(found.total, expected)
+    assert found.duplicate_rate == pytest.approx(2 / 3)
+    assert not torch.isclose(step_loss(output, batch, objective(method="mama")).total, found.total)
+
+
 def test_mama_leaves_out_the_other_view_of_a_breast():
     output, batch = caption_step()
     batch = batch._replace(breast=torch.tensor([0, 2, 2]))
