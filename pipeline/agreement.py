@@ -8,6 +8,7 @@ from pipeline.errors import InputError
 from pipeline.sections import ANNOTATION_KEYS, ENCODERS, WITH_TEXT, Profile, Run, by_encoder
 
 SYNTHETIC = ("table", "vindr", "rsna")  # layouts in which pipeline/cohorts/phantom.py writes archives
+MAMA_MASKING = 0.8  # pretrain.caption_masking. Source: method.md, MaMA, `Caption`.
 
 
 class Settings(NamedTuple):
@@ -162,7 +163,7 @@ def _check_preparation(settings: Settings, key: str, name: str) -> None:
 
 
 def _check_method(settings: Settings) -> None:
-    """The method has a batch, and the options of methods with text are set for those only."""
+    """The method has a batch, and the options of some methods are set for those only."""
     pretrain, encoder = settings.run.pretrain, settings.encoder
     if pretrain.method == "none":
         return
@@ -176,3 +177,8 @@ def _check_method(settings: Settings) -> None:
                 f"{settings.run_file}: pretrain.{name}: {found} with method {pretrain.method}, which reads no reports;"
                 f" allowed: {default}"
             )
+    if pretrain.method != "mama" and pretrain.caption_masking != MAMA_MASKING:
+        raise InputError(
+            f"{settings.run_file}: pretrain.caption_masking: {pretrain.caption_masking} with method {pretrain.method},"
+            f" which reads no captions; allowed: {MAMA_MASKING}"
+        )

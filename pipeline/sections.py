@@ -82,7 +82,9 @@ class Pretrain(Section):
     shuffle_reports: bool
     negatives: Literal["gathered", "local"]
     positives: Literal["plain", "multi_positive"]
+    incomplete: Literal["keep", "drop"]
     swap_probability: Annotated[float, Field(ge=0, le=1)]
+    caption_masking: Annotated[float, Field(ge=0, le=1)]
 
 
 class Embed(Section):

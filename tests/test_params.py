@@ -31,6 +31,13 @@ DEMO = "conf/profile/demo.yaml"
         ("params.yaml", "pretrain.metod", "clip", ["params.yaml", "pretrain.metod", "unknown key", "method"]),
         ("params.yaml", "pretrain.method", "clop", ["pretrain.method", "'clop'", "mv_clip_tr", "clip"]),
         ("params.yaml", "pretrain.method", None, ["pretrain.method", "missing"]),
+        ("params.yaml", "pretrain.incomplete", "skip", ["pretrain.incomplete", "'skip'", "'keep' or 'drop'"]),
+        (
+            "params.yaml",
+            "pretrain.caption_masking",
+            1.5,
+            ["pretrain.caption_masking", "1.5", "less than or equal to 1"],
+        ),
         ("params.yaml", "seed", "seven", ["seed", "'seven'", "integer"]),
         ("params.yaml", "seed", -1, ["seed", "-1", "greater than or equal to 0"]),
         ("params.yaml", "profile", "papre", ["profile", "papre", "demo, paper"]),
@@ -221,6 +228,14 @@ def test_options_of_methods_with_text_are_refused_without_it(project: Path, key:
     set_value(project / "params.yaml", f"pretrain.{key}", value)
     with pytest.raises(InputError, match=rf"pretrain\.{key}: {value} with method simclr, which reads no reports"):
         read_params(project)
+
+
+def test_the_share_withheld_is_an_option_of_captions(project: Path) -> None:
+    set_value(project / "params.yaml", "pretrain.caption_masking", 0.5)
+    with pytest.raises(InputError, match=r"pretrain\.caption_masking: 0\.5 with method mv_clip_tr.*no captions.*0\.8"):
+        read_params(project)
+    set_value(project / "params.yaml", "pretrain.method", "mama")
+    assert read_params(project).run.pretrain.caption_masking == 0.5
 
 
 @pytest.mark.parametrize("method", get_args(Method))

@@ -11,8 +11,6 @@ from pipeline.reports.prompt import BIRADS_WORDS, DENSITY_WORDS, SIDES
 # What is told of patient and image rather than seen in it: each is withheld by chance, so that images and texts are
 # not told apart by it. Source: MaMA (arXiv 2409.18119), method.md, MaMA, `Caption`; the order is its released code's.
 MASKED = ("age", "race", "ethnicity", "image_type", "side", "view")
-# Source: as MASKED.
-MASK_PROBABILITY = 0.8
 # Ages above 89 identify a patient: one category. Source: HIPAA, 45 CFR 164.514(b)(2)(i)(C).
 TOP_AGE_YEARS = 90
 # Of one caption, at most: one per section, three of findings.
@@ -60,7 +58,7 @@ def caption(row: Mapping[str, Any], masked: Collection[str]) -> list[str]:
     return [f"{section}: {sentence}." for section, sentences in sections.items() for sentence in sentences]
 
 
-def draw_masked(seed: int, epoch: int, key: int, probability: float = MASK_PROBABILITY) -> frozenset[str]:
+def draw_masked(seed: int, epoch: int, key: int, probability: float) -> frozenset[str]:
     """What is `unknown` in one image's caption in one epoch: each name in MASKED with the same probability.
 
     It depends on (seed, epoch, key) alone: not on the batch, worker or rank the image is in.
@@ -69,7 +67,7 @@ def draw_masked(seed: int, epoch: int, key: int, probability: float = MASK_PROBA
         seed: Of the run.
         epoch: Number of the epoch.
         key: A number per image that stays the same over epochs and runs.
-        probability: Of each name, 0 to 1.
+        probability: Of each name, 0 to 1; MaMA's is 0.8 (method.md, MaMA, `Caption`).
     """
     numbers = np.random.default_rng([_DRAW, seed, epoch, key]).random(len(MASKED))
     return frozenset(name for name, number in zip(MASKED, numbers, strict=True) if number < probability)

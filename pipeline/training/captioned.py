@@ -47,10 +47,20 @@ def full_captions(pairs: PairedImages, rows: Int64[np.ndarray, " image"] | None 
     return [caption(row, ()) for row in _rows(pairs, rows)]
 
 
-def drawn_captions(pairs: PairedImages, rows: Int64[np.ndarray, " image"], seed: int, epoch: int) -> list[list[str]]:
-    """The sentences of some images' captions in one epoch; what is withheld depends on (seed, epoch, row) alone."""
+def drawn_captions(
+    pairs: PairedImages, rows: Int64[np.ndarray, " image"], masking: float, seed: int, epoch: int
+) -> list[list[str]]:
+    """The sentences of some images' captions in one epoch; what is withheld depends on (seed, epoch, row) alone.
+
+    Args:
+        pairs: From `caption_images`.
+        rows: Of the images.
+        masking: Probability with which each fact of patient and image is withheld, 0 to 1.
+        seed: Of the run.
+        epoch: From 0.
+    """
     told = zip(rows.tolist(), _rows(pairs, rows), strict=True)
-    return [caption(row, draw_masked(seed, epoch, key)) for key, row in told]
+    return [caption(row, draw_masked(seed, epoch, key, masking)) for key, row in told]
 
 
 def _rows(pairs: PairedImages, rows: Int64[np.ndarray, " image"] | None) -> list[Any]:

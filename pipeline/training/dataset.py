@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from pipeline.errors import InputError
 from pipeline.models.text_states import read_keys, read_states
 from pipeline.shards.labels import read_labels
 from pipeline.shards.read import index_shards
+from pipeline.tables import VIEWS
 
 
 class PairedImages(NamedTuple):
@@ -35,7 +36,12 @@ class PairedImages(NamedTuple):
 
 
 def read_pairs(
-    shards: Path, text: Path | None, cohorts: Sequence[str], split: str, shuffle_seed: int | None = None
+    shards: Path,
+    text: Path | None,
+    cohorts: Sequence[str],
+    split: str,
+    shuffle_seed: int | None = None,
+    incomplete: Literal["keep", "drop"] = "keep",
 ) -> PairedImages:
     """Joins the images of some cohorts with the states of their reports.
 
@@ -45,11 +51,14 @@ def read_pairs(
         cohorts: Which of the folders to read.
         split: train or validation.
         shuffle_seed: Deals the reports out between patients (`shuffle_reports`); None: they stay.
+        incomplete: Whether breasts with one of CC and MLO alone take part.
 
     Raises:
-        InputError: a breast has no report, or its report no states.
+        InputError: a breast has no report, or its report no states, or no breast has both views and others are dropped.
     """
     images = _index(shards, cohorts, split)
+    if incomplete == "drop":
+        images = _complete(images)
     breast, _ = pd.factorize(images["breast_id"], sort=True)
     unknown = np.full(len(images), np.nan, dtype=np.float32)
     if text is None:
@@ -128,6 +137,14 @@ def shuffle_reports(keys: pd.DataFrame, seed: int) -> pd.DataFrame:
     place = dealt.groupby("patient_id").cumcount()
     taken = [donor[who][k % len(donor[who])] for who, k in zip(dealt["patient_id"], place, strict=True)]
     return dealt.assign(report_id=taken)
+
+
+def _complete(images: pd.DataFrame) -> pd.DataFrame:
+    """The images of the breasts that have every view."""
+    complete = images.groupby("breast_id")["view"].transform("nunique") == len(VIEWS)
+    if not complete.any():
+        raise InputError("pretrain.incomplete: drop, but no breast for training has both CC and MLO; set it to keep")
+    return images[complete].reset_index(drop=True)
 
 
 def _index(shards: Path, cohorts: Sequence[str], split: str) -> pd.DataFrame:

@@ -120,8 +120,9 @@ def _batches(training: Training, epoch: int) -> Iterator[Batch]:
 
 def _read_captions(training: Training, epoch: int) -> ReadText:
     """Writes and tokenises the captions of an epoch."""
-    pairs, seed, language = training.pairs, training.recipe.seed, training.tower.language
-    return lambda rows: language.tokenize_sentences(drawn_captions(pairs, rows, seed, epoch))
+    pairs, recipe, language = training.pairs, training.recipe, training.tower.language
+    masking, seed = recipe.settings.caption_masking, recipe.seed
+    return lambda rows: language.tokenize_sentences(drawn_captions(pairs, rows, masking, seed, epoch))
 
 
 def _after_step(training: Training, epoch: int, asked: Callable[[], bool]) -> None:

@@ -76,7 +76,7 @@ def _pairs(recipe: Recipe) -> tuple[PairedImages, PairedImages]:
     captions = recipe.traits.captions
     text = recipe.text if recipe.traits.text and not captions else None
     shuffle_seed = recipe.seed if settings.shuffle_reports else None
-    train = read_pairs(recipe.shards, text, settings.cohorts, "train", shuffle_seed)
+    train = read_pairs(recipe.shards, text, settings.cohorts, "train", shuffle_seed, settings.incomplete)
     validation = read_pairs(recipe.shards, text, settings.cohorts, "validation")
     if settings.method == "supervised":
         train = label_images(train, recipe.shards, settings.cohorts)

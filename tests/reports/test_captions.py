@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.reports.captions import MASK_PROBABILITY, MASKED, MAX_SENTENCES, caption, draw_masked
+from pipeline.reports.captions import MASKED, MAX_SENTENCES, caption, draw_masked
 from pipeline.tables import COHORT, read_table, write_table
 
 ROW: dict[str, Any] = {
@@ -157,9 +157,9 @@ def test_rows_read_from_the_table_and_no_identifier_in_a_caption(tmp_path: Path)
 
 def test_draws_depend_on_seed_epoch_and_key_alone():
     keys = range(200)
-    draws = [draw_masked(3, 1, key) for key in keys]
-    assert draws == [draw_masked(3, 1, key) for key in reversed(keys)][::-1]
-    for other in ([draw_masked(4, 1, key) for key in keys], [draw_masked(3, 2, key) for key in keys]):
+    draws = [draw_masked(3, 1, key, 0.8) for key in keys]
+    assert draws == [draw_masked(3, 1, key, 0.8) for key in reversed(keys)][::-1]
+    for other in ([draw_masked(4, 1, key, 0.8) for key in keys], [draw_masked(3, 2, key, 0.8) for key in keys]):
         assert 20 < sum(a != b for a, b in zip(draws, other, strict=True)) < 200
     assert len(set(draws)) > 10
 
@@ -173,9 +173,9 @@ def test_a_draw_repeats_no_other_one_of_the_run():
 
 
 def test_each_is_masked_with_the_probability_independently_of_the_others():
-    draws = [draw_masked(7, epoch, key) for epoch in range(4) for key in range(1000)]
+    draws = [draw_masked(7, epoch, key, 0.8) for epoch in range(4) for key in range(1000)]
     table = np.array([[name in draw for name in MASKED] for draw in draws])
-    np.testing.assert_allclose(table.mean(axis=0), MASK_PROBABILITY, atol=0.025)  # 4 standard deviations
+    np.testing.assert_allclose(table.mean(axis=0), 0.8, atol=0.025)  # 4 standard deviations
     correlation = np.corrcoef(table.T) - np.eye(len(MASKED))
     assert np.abs(correlation).max() < 0.065
 

@@ -98,7 +98,9 @@ def pretrain_arguments(
         "shuffle_reports": False,
         "negatives": "gathered",
         "positives": "plain",
+        "incomplete": "keep",
         "swap_probability": 0.5,
+        "caption_masking": 0.8,
     }
     optimisation = {
         "learning_rate": 1e-3,

@@ -26,8 +26,10 @@ from pipeline.training import live
 from pipeline.training.batch import OTHER_PROBABILITY, _others, collate, draw_units
 from pipeline.training.captioned import caption_images, drawn_captions, full_captions
 from pipeline.training.dataset import PairedImages, read_pairs
-from pipeline.training.loop import pretrain
+from pipeline.training.loop import _read_captions, pretrain
 from pipeline.training.reader import ImageReader
+from pipeline.training.run import Recipe
+from pipeline.training.setup import prepare
 
 Arguments = Callable[..., dict[str, Any]]
 
@@ -53,11 +55,26 @@ def test_every_image_has_the_caption_of_its_own_row(pairs: PairedImages, inputs:
 
 
 def test_what_is_withheld_depends_on_seed_epoch_and_row_alone(pairs: PairedImages):
-    every = drawn_captions(pairs, np.arange(36), seed=1, epoch=2)
-    assert drawn_captions(pairs, np.array([30, 4]), seed=1, epoch=2) == [every[30], every[4]]
+    every = drawn_captions(pairs, np.arange(36), 0.8, seed=1, epoch=2)
+    assert drawn_captions(pairs, np.array([30, 4]), 0.8, seed=1, epoch=2) == [every[30], every[4]]
     assert pairs.rows is not None
-    assert every[4] == caption(pairs.rows.iloc[4].to_dict(), draw_masked(1, 2, 4))
-    assert every != drawn_captions(pairs, np.arange(36), seed=1, epoch=3)
+    assert every[4] == caption(pairs.rows.iloc[4].to_dict(), draw_masked(1, 2, 4, 0.8))
+    assert every != drawn_captions(pairs, np.arange(36), 0.8, seed=1, epoch=3)
+
+
+def test_the_share_withheld_reaches_what_is_shown(inputs: Path, monkeypatch: pytest.MonkeyPatch, arguments: Arguments):
+    shown: list[list[str]] = []
+    for masking in (0.0, 1.0):
+        given = arguments("mama", caption_masking=masking)
+        training = prepare(Recipe(inputs / "shards", inputs / "text", inputs / "initial", inputs, **given))
+        language = training.tower.language
+        monkeypatch.setattr(
+            language, "tokenize_sentences", lambda said: shown.append([line for lines in said for line in lines])
+        )
+        _read_captions(training, epoch=0)(np.arange(6))
+    told, withheld = ([line for line in lines if line.startswith("Image:")] for lines in shown)
+    assert told == [f"Image: mammogram of the left breast, {view} view." for view in ("CC", "MLO")] * 3
+    assert withheld == ["Image: mammogram of the unknown breast, unknown view."] * 6
 
 
 def test_shuffled_captions_are_those_of_other_patients(pairs: PairedImages, inputs: Path):
@@ -132,11 +149,11 @@ def test_reports_are_numbered_by_what_is_shown_of_them(pairs: PairedImages, inpu
     reader = ImageReader(inputs / "shards")
 
     def read_text(rows: np.ndarray) -> TextTokens:
-        return language.tokenize_sentences(drawn_captions(pairs, rows, seed=4, epoch=1))
+        return language.tokenize_sentences(drawn_captions(pairs, rows, 0.8, seed=4, epoch=1))
 
     batches = [collate(pairs, reader, draw, own, 8, read_text) for own in units]
     found = torch.cat([batch.report for batch in batches]).tolist()
-    shown = [" ".join(said) for said in drawn_captions(pairs, np.concatenate(units), seed=4, epoch=1)]
+    shown = [" ".join(said) for said in drawn_captions(pairs, np.concatenate(units), 0.8, seed=4, epoch=1)]
     assert [[a == b for b in found] for a in found] == [[a == b for b in shown] for a in shown]
     whole = pairs.report[np.concatenate(units)].tolist()  # nothing withheld
     assert [[a == b for b in found] for a in found] != [[a == b for b in whole] for a in whole]

@@ -1,15 +1,23 @@
 """The join of images and reports, and the control that breaks it."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.models.methods import METHODS
 from pipeline.tables import SHARD, TEXT_KEYS, TEXT_STATES, read_table, write_table
+from pipeline.training.batch import draw_units
 from pipeline.training.dataset import label_images, read_pairs, shuffle_reports
+from pipeline.training.run import Recipe
+from pipeline.training.setup import prepare
+
+Arguments = Callable[..., dict[str, Any]]
 
 
 def test_every_image_meets_the_report_of_its_breast(inputs: Path):
@@ -31,6 +39,41 @@ def test_row_numbers_do_not_depend_on_the_shards(inputs: Path):
     pairs = read_pairs(inputs / "shards", inputs / "text", ["screening"], "train")
     assert pairs.images["image_id"].is_monotonic_increasing
     assert pairs.images.index.tolist() == list(range(36))
+
+
+@pytest.mark.parametrize("text", ["text", None])
+def test_breasts_without_a_view_are_dropped_when_asked_to(text: str | None, inputs: Path):
+    """Breast 3 has no MLO view; breast 5 has both, one of them twice."""
+    folder = text and inputs / text
+    kept, dropped = (
+        read_pairs(inputs / "shards", folder, ["screening"], "train", None, incomplete)
+        for incomplete in ("keep", "drop")
+    )
+    assert set(kept.images["breast_id"]) - set(dropped.images["breast_id"]) == {"b003"}
+    assert dropped.images["image_id"].tolist() == [name for name in kept.images["image_id"] if "003" not in name]
+    assert dropped.images.index.tolist() == list(range(35)) == list(range(len(dropped.report)))
+    assert len(np.unique(dropped.breast)) == 17
+    drawn = draw_units(dropped, METHODS["mv_clip"], 0.5, seed=0, epoch=0)
+    assert drawn.both.all() and len(drawn.both) == 17
+
+
+def test_validation_keeps_the_breasts_that_training_drops(inputs: Path, tmp_path: Path, arguments: Arguments):
+    shutil.copytree(inputs, tmp_path / "one_view")
+    for shard in sorted((tmp_path / "one_view/shards/screening").glob("shard-*")):
+        rows = read_table(shard, SHARD)
+        write_table(rows[~rows["image_id"].isin(["i020MLO0"])], shard, SHARD, row_group_size=8)
+    folders = [tmp_path / "one_view" / name for name in ("shards", "text", "initial")]
+    training = prepare(Recipe(*folders, tmp_path, **arguments("clip", incomplete="drop")))
+    assert "b003" not in set(training.pairs.images["breast_id"])
+    assert "b020" in set(training.validation.images["breast_id"])
+
+
+def test_dropping_all_breasts_is_refused(inputs: Path, tmp_path: Path):
+    for shard in sorted((inputs / "shards/screening").glob("shard-*")):
+        rows = read_table(shard, SHARD)
+        write_table(rows[rows["view"] == "CC"], tmp_path / "screening" / shard.name, SHARD)
+    with pytest.raises(InputError, match=r"pretrain\.incomplete: drop, but no breast .* set it to keep"):
+        read_pairs(tmp_path, None, ["screening"], "train", incomplete="drop")
 
 
 def test_mirrored_images_are_refused(inputs: Path, tmp_path: Path):

@@ -21,7 +21,8 @@ from pipeline.training.loss import Objective, step_loss
 
 def objective(**changed: Any) -> Objective:
     values = {"cohorts": ["a"], "method": "mv_clip", "shuffle_reports": False, "negatives": "gathered"}
-    settings = Pretrain.model_validate(values | {"positives": "plain", "swap_probability": 0.5} | changed)
+    values |= {"positives": "plain", "incomplete": "keep", "swap_probability": 0.5, "caption_masking": 0.8}
+    settings = Pretrain.model_validate(values | changed)
     return Objective(settings, build_heads(settings.method, 4), None, 1.0)
 
 
