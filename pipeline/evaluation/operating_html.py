@@ -100,8 +100,8 @@ def _image_table(points: pd.DataFrame, calibration: Calibration) -> str:
         " a false positive rate of 10 %, on the scale of an AUC (McClish): 0.5 is useless. Sensitivity and"
         " recall rate stand at a specificity of 90 or 95 %, read from the test curve; recall rate is the share of all"
         f" images called back. pF1, Brier, ECE ({CALIBRATION_BINS} bins of equal size) and slope (1: calibrated, below"
-        f" 1: too extreme) are of probabilities: {MAPS[calibration]}; n/a where validation has no scores."
-        " ECE takes the absolute value of noise, too: its interval lies high and may miss the value."
+        f" 1: too extreme) are of probabilities: {MAPS[calibration]}; n/a where validation has no scores. ECE has no"
+        " interval: it takes noise for error, is too large in a small test set, and its interval misses the truth."
     )
     return table(plain_heads("Task", "Setting", *IMAGE_COLUMNS.values(), "n", "pos."), rows, caption, words=2)
 

@@ -171,10 +171,10 @@ def _calibration(risk: dict[str, Any]) -> str:
     """Brier score and calibration error of each method, in a sentence."""
     parts = [
         f"{escape(method)} Brier {_with_limits(own_limits(entry, 'brier'), 'brier')},"
-        f" calibration error {_with_limits(own_limits(entry, 'ece'), 'ece')}"
+        f" calibration error {number(entry['ece'])}"
         for method, measured in risk.items()
         for name, entry in measured.items()
         if name.startswith("calibration") and entry["brier"] is not None
     ]
-    note = "The calibration error takes the absolute value of noise, too: its interval lies high."
+    note = "The calibration error takes noise for error, too, and has no interval."
     return f"Calibration at the last horizon: {'; '.join(parts)}. {note}" if parts else ""

@@ -29,8 +29,7 @@ def score_risk(
 ) -> dict[str, Any]:
     """Metrics of every method; each but the calibration has value, low, high, n and events.
 
-    c_index, auc_1y ... auc_<horizon>y, calibration_<horizon>y (brier, brier_low, brier_high, the same of ece, n; the
-    interval of ece lies high, see `operating_points`); and corrected for censoring: uno_c,
+    c_index, auc_1y ... auc_<horizon>y, calibration_<horizon>y (brier, brier_low, brier_high, ece, n); and corrected for censoring: uno_c,
     dynamic_auc_1y ... dynamic_auc_<horizon>y, observed_to_expected. encoder (frozen or finetuned) and prior_exams (the
     model saw them) say which model it was.
 
@@ -138,10 +137,8 @@ def _calibration(
     labels: np.ndarray, probabilities: np.ndarray, patients: np.ndarray, resamples: int, seed: int
 ) -> dict[str, float | int | None]:
     """Brier score and calibration error of exams whose state at the horizon is known; null below MIN_PATIENTS."""
-    error = partial(weighted_calibration_error, bins=CALIBRATION_BINS)
-    found: dict[str, float | int | None] = {}
-    for name, statistic in (("brier", weighted_brier), ("ece", error)):
-        interval = weighted_interval(partial(statistic, labels, probabilities), patients, resamples, seed)
-        for key, value in zip((name, f"{name}_low", f"{name}_high"), interval, strict=True):
-            found[key] = rounded(value)
-    return found | {"n": len(labels)}
+    brier = weighted_interval(partial(weighted_brier, labels, probabilities), patients, resamples, seed)
+    names = ("brier", "brier_low", "brier_high")
+    found: dict[str, float | int | None] = {name: rounded(value) for name, value in zip(names, brier, strict=True)}
+    error = weighted_calibration_error(labels, probabilities, np.ones((1, len(labels))), CALIBRATION_BINS)[0]
+    return found | {"ece": None if found["brier"] is None else rounded(float(error)), "n": len(labels)}
