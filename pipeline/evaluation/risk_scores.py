@@ -29,9 +29,9 @@ def score_risk(
 ) -> dict[str, Any]:
     """Metrics of every method; each but the calibration has value, low, high, n and events.
 
-    c_index, auc_1y ... auc_<horizon>y, calibration_<horizon>y (brier, brier_low, brier_high, ece, n); and corrected for censoring: uno_c,
-    dynamic_auc_1y ... dynamic_auc_<horizon>y, observed_to_expected. encoder (frozen or finetuned) and prior_exams (the
-    model saw them) say which model it was.
+    c_index, auc_1y ... auc_<horizon>y, calibration_<horizon>y (brier, brier_low, brier_high, ece, n); and corrected for
+    censoring: uno_c, dynamic_auc_1y ... dynamic_auc_<horizon>y, observed_to_expected. encoder (frozen or finetuned) and
+    prior_exams (the model saw them) say which model it was.
 
     Args:
         predictions: Rows of tables.PREDICTIONS; those of task `risk` on the test split are read.
