@@ -169,7 +169,7 @@ def _check_method(settings: Settings) -> None:
         return
     if pretrain.method not in by_encoder(settings.profile.optimisation.batch, encoder):
         raise InputError(f"{settings.profile_file}: optimisation.batch: no {pretrain.method} for {encoder}")
-    options = {"shuffle_reports": False, "positives": "plain", "negatives": "gathered"}
+    options = {"text_encoder": "auto", "shuffle_reports": False, "positives": "plain", "negatives": "gathered"}
     for name, default in options.items():
         found = getattr(pretrain, name)
         if pretrain.method not in WITH_TEXT and found != default:
@@ -177,6 +177,11 @@ def _check_method(settings: Settings) -> None:
                 f"{settings.run_file}: pretrain.{name}: {found} with method {pretrain.method}, which reads no reports;"
                 f" allowed: {default}"
             )
+    if pretrain.method == "mama" and pretrain.text_encoder == "frozen":
+        raise InputError(
+            f"{settings.run_file}: pretrain.text_encoder: frozen with method mama, whose captions are drawn anew in"
+            " every epoch and have no stored states; allowed: auto, lora, full"
+        )
     if pretrain.method != "mama" and pretrain.caption_masking != MAMA_MASKING:
         raise InputError(
             f"{settings.run_file}: pretrain.caption_masking: {pretrain.caption_masking} with method {pretrain.method},"

@@ -79,6 +79,7 @@ class Pretrain(Section):
 
     cohorts: Annotated[list[Name], Field(min_length=1)]
     method: Method
+    text_encoder: Literal["auto", "frozen", "lora", "full"]
     shuffle_reports: bool
     negatives: Literal["gathered", "local"]
     positives: Literal["plain", "multi_positive"]
@@ -342,7 +343,7 @@ class Llm(Section):
 
 
 class Text(Section):
-    """The text encoder, frozen but for mama; `max_tokens` is also the width of the text tower's input."""
+    """The text encoder, frozen or not (`pretrain.text_encoder`); `max_tokens` is also the text tower's input width."""
 
     model: str
     revision: str | None

@@ -236,6 +236,9 @@ TEXT_STATES = pa.schema(
 
 # encode_text_* -> pretrain, retrieve, fuse. Which report belongs to which breast (no text in it); reports with the same
 # prompt_id state the same facts.
+# encode_text_* -> pretrain, retrieve, forgetting, fuse, for a text encoder that learned. One row per distinct report.
+TEXTS = pa.schema([("report_id", pa.string()), ("report", pa.string())])
+
 TEXT_KEYS = pa.schema(
     [
         ("breast_id", pa.string()),

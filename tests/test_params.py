@@ -230,6 +230,21 @@ def test_options_of_methods_with_text_are_refused_without_it(project: Path, key:
         read_params(project)
 
 
+def test_the_text_encoder_learns_where_there_is_text(project: Path) -> None:
+    set_value(project / "params.yaml", "pretrain.method", "mama")
+    set_value(project / "params.yaml", "pretrain.text_encoder", "frozen")
+    with pytest.raises(InputError, match=r"pretrain\.text_encoder: frozen with method mama.*allowed: auto, lora, full"):
+        read_params(project)
+    for method in ("mama", "mv_clip_tr", "siglip"):
+        set_value(project / "params.yaml", "pretrain.method", method)
+        for mode in ("auto", "lora", "full"):
+            set_value(project / "params.yaml", "pretrain.text_encoder", mode)
+            assert read_params(project).run.pretrain.text_encoder == mode
+    set_value(project / "params.yaml", "pretrain.method", "byol")
+    with pytest.raises(InputError, match=r"pretrain\.text_encoder: full with method byol, which reads no reports"):
+        read_params(project)
+
+
 def test_the_share_withheld_is_an_option_of_captions(project: Path) -> None:
     set_value(project / "params.yaml", "pretrain.caption_masking", 0.5)
     with pytest.raises(InputError, match=r"pretrain\.caption_masking: 0\.5 with method mv_clip_tr.*no captions.*0\.8"):

@@ -26,8 +26,9 @@ from pipeline.downstream.fit import Schedule, fit, shuffled_batches
 from pipeline.downstream.head import class_weights
 from pipeline.downstream.labels import DEVELOPMENT, graded_auc, image_grades
 from pipeline.downstream.predictions import prediction_rows, write_predictions
+from pipeline.models.config import ModelConfig
 from pipeline.models.image_tower import ImageTower, feature_shape, hold_batch_norm
-from pipeline.models.two_tower import ModelConfig, load_model, read_config
+from pipeline.models.two_tower import load_model, read_config
 from pipeline.params import by_encoder
 from pipeline.sections import Augment, Compute, Downstream, Finetune, Task
 from pipeline.shards.read import ShardImages, index_shards

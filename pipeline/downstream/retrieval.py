@@ -1,25 +1,28 @@
 """Retrieval over the test breasts of a cohort: image to report, report to image, and CC to MLO."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.metrics.pairwise import cosine_similarity
+from torch import Tensor
 
 from pipeline.downstream.feature_table import feature_matrix, read_features
 from pipeline.downstream.recall import Queries, retrieval_result
 from pipeline.metrics.retrieval import best_ranks
+from pipeline.models.config import ModelConfig
 from pipeline.models.methods import METHODS
-from pipeline.models.text_states import read_keys, read_states
+from pipeline.models.text_states import read_keys, read_states, read_texts
 from pipeline.models.text_tower import pad_states
-from pipeline.models.two_tower import ModelConfig, load_model, read_config
+from pipeline.models.two_tower import load_model, read_config
 
 # Reports per forward pass of the text tower.
 BATCH = 256
+T = TypeVar("T")
 
 
 class Questions(NamedTuple):
@@ -36,11 +39,11 @@ def retrieve(
     """Writes out/retrieval.json: {cohort: {image_to_text, text_to_image, cc_to_mlo}}, see retrieval_result.
 
     A model that met no text in pretraining has cc_to_mlo alone, by its pooled feature maps. So has one that met
-    captions (mama), by its embeddings: the states of the reports are not those of its own text encoder.
+    captions (mama), by its embeddings: the reports are not what it met.
 
     Args:
         features: Folder of the pretrained encoder's features, one folder per cohort.
-        text: Folder of the token states and keys of the full reports.
+        text: Folder of the token states, texts and keys of the full reports.
         model_folder: Folder of the pretrained model.
         cohorts: Cohorts whose test breasts have reports.
         seed: Of the bootstrap.
@@ -83,17 +86,27 @@ def write_results(results: object, out: Path) -> None:
 
 
 def embed_reports(model_folder: Path, text: Path) -> pd.Series:
-    """The text tower's unit-norm embedding of every distinct report, by report_id."""
+    """The text tower's unit-norm embedding of every distinct report, by report_id.
+
+    Behind the model's own text encoder, where it learned along, else of the stored states.
+    """
     model, config = load_model(model_folder)
-    if model.text is None or config.text_tokens is None:
+    tower, length = model.text, config.text_tokens
+    if tower is None or length is None:
         raise ValueError(f"{model_folder}: no text tower; retrieval needs the pretrained model")
-    states = read_states(text)
-    report_ids = sorted(states)
+    if config.language is None:
+        states = read_states(text)
+        return _by_report(states, lambda batch: tower(*pad_states(batch, length)))
+    return _by_report(read_texts(text), lambda batch: model.embed_texts([[report] for report in batch]))
+
+
+def _by_report(reports: Mapping[str, T], embed: Callable[[list[T]], Tensor]) -> pd.Series:
+    """The embedding of each report's states or text, some at once."""
+    report_ids = sorted(reports)
     embedded: list[np.ndarray] = []
     with torch.inference_mode():
         for start in range(0, len(report_ids), BATCH):
-            batch = [states[report] for report in report_ids[start : start + BATCH]]
-            embedded.extend(model.text(*pad_states(batch, config.text_tokens)).numpy())
+            embedded.extend(embed([reports[name] for name in report_ids[start : start + BATCH]]).numpy())
     return pd.Series(embedded, index=report_ids)
 
 

@@ -14,10 +14,11 @@ from pipeline.downstream.feature_table import feature_matrix, read_features
 from pipeline.downstream.labels import expected_grade
 from pipeline.downstream.predictions import Origin, prediction_rows, write_predictions
 from pipeline.downstream.prompts import Ensembles, caption_methods, prompt_methods
+from pipeline.models.config import ModelConfig
 from pipeline.models.methods import METHODS
 from pipeline.models.text_encoder import load_text_encoder
 from pipeline.models.text_tower import pad_states
-from pipeline.models.two_tower import ModelConfig, TwoTower, load_model, read_config
+from pipeline.models.two_tower import TwoTower, load_model, read_config
 from pipeline.sections import Task, Text
 
 SIDES = {"L": "left", "R": "right"}
@@ -45,7 +46,7 @@ def zero_shot(
     """Writes out/predictions.parquet: scores of the test images of each task, one method per set of prompts.
 
     Of a model that met no text in pretraining (supervised, self-supervised, none) the file has no row. One that met
-    captions (mama) gets captions as prompts, by the text encoder that it holds.
+    captions (mama) gets captions as prompts. The text encoder is the model's own, where it learned along.
 
     Args:
         features: Folder of the pretrained encoder's features, one folder per cohort.
@@ -53,7 +54,7 @@ def zero_shot(
         tasks: Every task by name.
         names: Which of them to score.
         keys: What the reports of pretraining speak of (the annotation subset C).
-        text: The frozen text encoder, for all but mama.
+        text: The frozen text encoder, for a model without one of its own.
         out: Folder to write to.
     """
     side, parts = text_side(model_folder, keys, text), []
@@ -146,9 +147,9 @@ def text_side(model_folder: Path, keys: Sequence[str], text: Text) -> TextSide |
         return None
     model, config = load_model(model_folder)
     temperature = model.scales()[0].item()
-    if traits.captions:
-        return TextSide(caption_methods(), _embed_by(model), temperature)
-    return TextSide(prompt_methods(keys), _embed_behind_frozen(model, config, text), temperature)
+    methods = caption_methods() if traits.captions else prompt_methods(keys)
+    embed = _embed_behind_frozen(model, config, text) if config.language is None else _embed_by(model)
+    return TextSide(methods, embed, temperature)
 
 
 def _embed_behind_frozen(model: TwoTower, config: ModelConfig, text: Text) -> Embed:
@@ -173,10 +174,9 @@ def _embed_behind_frozen(model: TwoTower, config: ModelConfig, text: Text) -> Em
 def _embed_by(model: TwoTower) -> Embed:
     """By the text encoder that the model holds."""
 
-    def embed(captions: list[str]) -> Float32[np.ndarray, "caption channel"]:
+    def embed(sentences: list[str]) -> Float32[np.ndarray, "sentence channel"]:
         with torch.inference_mode():
-            tokens = model.language.tokenize_sentences([[caption] for caption in captions])
-            embeddings: np.ndarray = model.embed_captions(tokens).numpy()
+            embeddings: np.ndarray = model.embed_texts([[sentence] for sentence in sentences]).numpy()
         return embeddings
 
     return embed

@@ -7,13 +7,13 @@ import pandas as pd
 
 from pipeline.errors import InputError
 from pipeline.models.text_encoder import TextEncoder, load_text_encoder
-from pipeline.models.text_states import KEYS_FILE, STATES_FILE
+from pipeline.models.text_states import KEYS_FILE, STATES_FILE, TEXTS_FILE
 from pipeline.sections import Text
-from pipeline.tables import REPORTS, TEXT_KEYS, TEXT_STATES, read_table, write_table
+from pipeline.tables import REPORTS, TEXT_KEYS, TEXT_STATES, TEXTS, read_table, write_table
 
 
 def encode_reports(reports: Path, out: Path, text: Text) -> None:
-    """Writes out/states.parquet, out/keys.parquet and out/engine.json.
+    """Writes out/states.parquet, out/texts.parquet, out/keys.parquet and out/engine.json.
 
     Args:
         reports: Folder; every reports.parquet below it is read (one per cohort).
@@ -33,6 +33,7 @@ def encode_reports(reports: Path, out: Path, text: Text) -> None:
     distinct = rows.drop_duplicates("report_id").sort_values("report_id", ignore_index=True)
     encoder = load_text_encoder(text)
     write_table(_states_table(distinct, encoder), out / STATES_FILE, TEXT_STATES)
+    write_table(distinct[TEXTS.names], out / TEXTS_FILE, TEXTS)
     write_table(keys, out / KEYS_FILE, TEXT_KEYS)
     engine = {
         "text_model": text.model,

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from pipeline.errors import InputError
+from pipeline.models.config import ModelConfig
 from pipeline.models.image_tower import ImageTower, create_encoder, feature_shape
 from pipeline.models.timm_body import create_body, missing_in_published
-from pipeline.models.two_tower import ModelConfig, TwoTower, save_model
+from pipeline.models.two_tower import TwoTower, save_model
 from pipeline.models.weights import find_weights_file, load_file_weights, load_package_weights
 from pipeline.sections import Encoder, Model, by_encoder
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from pipeline.tables import TEXT_KEYS, TEXT_STATES, read_table
+from pipeline.tables import TEXT_KEYS, TEXT_STATES, TEXTS, read_table
 
-STATES_FILE, KEYS_FILE = "states.parquet", "keys.parquet"
+STATES_FILE, KEYS_FILE, TEXTS_FILE = "states.parquet", "keys.parquet", "texts.parquet"
 
 
 def read_states(folder: Path) -> dict[str, Float[np.ndarray, "_ width"]]:
@@ -18,6 +18,12 @@ def read_states(folder: Path) -> dict[str, Float[np.ndarray, "_ width"]]:
         report_id: np.frombuffer(states, dtype="<f4").reshape(tokens, width).copy()
         for report_id, tokens, width, states in zip(*(rows[name].tolist() for name in TEXT_STATES.names), strict=True)
     }
+
+
+def read_texts(folder: Path) -> dict[str, str]:
+    """report_id -> the report, for a text encoder other than the frozen one."""
+    rows = read_table(folder / TEXTS_FILE, TEXTS)
+    return dict(zip(rows["report_id"].tolist(), rows["report"].tolist(), strict=True))
 
 
 def read_keys(folder: Path) -> pd.DataFrame:

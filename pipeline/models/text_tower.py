@@ -37,12 +37,14 @@ class TextTower(nn.Module):
         """Embeds reports.
 
         Args:
-            states: Token states, padded to the greatest length; what stands in the padding does not matter.
+            states: Token states; what stands in the padding does not matter. Any length up to the greatest.
             mask: True where there is a token.
         """
         real = mask.unsqueeze(2)
         if self.tokens is not None:
             projected = self.project(states).masked_fill(~real, 0.0)
+            missing = max(0, self.tokens.mix.in_features - states.shape[1])  # a text encoder pads to its longest text
+            projected = F.pad(projected, (0, 0, 0, missing))
             return F.normalize(at_least_float32(self.tokens(projected.transpose(1, 2))), dim=1)
         mean = states.masked_fill(~real, 0.0).sum(dim=1) / real.sum(dim=1).clamp(min=1)
         return F.normalize(at_least_float32(self.project(mean)), dim=1)

@@ -138,8 +138,8 @@ def _add_lora(base: Any, name: str) -> None:
     kind = base.config.model_type
     if kind not in LORA_TARGETS:
         raise InputError(
-            f"text.model: {name} is of the architecture {kind}, for which peft names no layers for LoRA; take mode full"
-            f" or one of: {', '.join(sorted(LORA_TARGETS))}"
+            f"text.model: {name} is of the architecture {kind}, for which peft names no layers for LoRA; take"
+            f" pretrain.text_encoder full or one of: {', '.join(sorted(LORA_TARGETS))}"
         )
     settings = LoraConfig(  # target_modules: left to peft, LORA_TARGETS
         r=LORA_RANK,

@@ -1,6 +1,7 @@
 """The two-tower model, and its folder on disk: model.safetensors + config.json, loadable without any parameter file."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,50 +12,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
+from pipeline.models.config import Language, ModelConfig, Temperatures
 from pipeline.models.feature_tokens import FeatureTokens
 from pipeline.models.image_tower import ImageOutput, ImageTower, create_encoder, feature_shape
 from pipeline.models.methods import METHODS
-from pipeline.models.sentences import TextTokens
 from pipeline.models.text_tower import TextTower
 from pipeline.precision import at_least_float32
-from pipeline.sections import Method, Section, Text, Tr
+from pipeline.sections import Section
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 Config = TypeVar("Config", bound=Section)
-
-
-class Temperatures(Section):
-    """Divisors of the cosine similarities, as set before training (tau_1 and tau_2 of MV-MLM).
-
-    bias: what SigLIP adds to image-text similarities; null for the other methods.
-    """
-
-    image_text: float
-    views: float
-    learnable: bool
-    bias: float | None
-
-
-class ModelConfig(Section):
-    """Everything needed to rebuild a model.
-
-    encoder: timm name; where the weights are a timm model, that model's name. encoder_weights: where they came from
-    before pretraining, `random` if from nowhere. method: none before pretraining. text_width, text_tokens: width and
-    greatest length of the text states; null, as are tr and temperatures, where no text was met. language: the encoder
-    of captions, whose LoRA matrices the weights hold; null where states come from elsewhere, and text_width is given.
-    """
-
-    encoder: str
-    encoder_weights: str
-    height_px: int
-    width_px: int
-    method: Method
-    tr: Tr | None
-    text_width: int | None
-    text_tokens: int | None
-    temperatures: Temperatures | None
-    language: Text | None = None
 
 
 class TwoTowerOutput(NamedTuple):
@@ -74,14 +42,21 @@ class TwoTowerOutput(NamedTuple):
 class TwoTower(nn.Module):
     """Image tower, text tower, the logarithm of the two temperatures, and SigLIP's bias.
 
-    text and log_temperatures are None for an encoder that never met text, bias for every method but siglip, language
-    for every method but mama: a TrainableText, which gives the text tower its states.
+    text and log_temperatures are None for an encoder that never met text, bias for every method but siglip. language:
+    a TrainableText, which gives the text tower its states; None where they come from the frozen text encoder. patches:
+    the patches of images are compared, too (mama).
     """
 
     def __init__(
-        self, image: ImageTower, text: TextTower | None, temperatures: Temperatures | None, language: Any = None
+        self,
+        image: ImageTower,
+        text: TextTower | None,
+        temperatures: Temperatures | None,
+        language: Any = None,
+        patches: bool = False,
     ) -> None:
         super().__init__()
+        self.patches = patches
         self.image = image
         self.text = text
         self.language: Any = language  # its own type would load transformers
@@ -105,7 +80,7 @@ class TwoTower(nn.Module):
 
         Args:
             images: Grey values 0 to 255.
-            states: Token states of the reports; with a language model, token ids of captions.
+            states: Token states of the reports; with a language model, token ids of reports or captions.
             mask: True where there is a token.
             sentence: The number of each token's sentence, for captions.
             sentences: Their greatest number.
@@ -117,13 +92,15 @@ class TwoTower(nn.Module):
             if sentence is not None:
                 local, present = self.text.embed_sentences(states, mask, sentence, sentences)
         scales = None if text is None else self.scales()
-        return TwoTowerOutput(self.image(images, self.language is not None), text, scales, local, present)
+        return TwoTowerOutput(self.image(images, self.patches), text, scales, local, present)
 
-    def embed_captions(self, captions: TextTokens) -> Float[Tensor, "caption channel"]:
-        """Unit-norm embeddings of captions; a ValueError for a model that reads none."""
+    def embed_texts(self, texts: Sequence[Sequence[str]]) -> Float[Tensor, "text channel"]:
+        """Unit-norm embeddings of texts, given as their sentences; a ValueError for a model that reads none."""
         if self.text is None or self.language is None:
-            raise ValueError("this model has no language model; it reads no captions")
-        return self.text(self.language(captions.ids, captions.mask), captions.mask)  # type: ignore[no-any-return]
+            raise ValueError("this model has no text encoder of its own; it reads no texts")
+        tokens = self.language.tokenize_sentences(texts)
+        ids, mask = (part.to(self.text.project.weight.device) for part in (tokens.ids, tokens.mask))
+        return self.text(self.language(ids, mask), mask)  # type: ignore[no-any-return]
 
     def scales(self) -> Float[Tensor, "3"]:
         """The two temperatures and the bias.
@@ -143,7 +120,9 @@ def build_model(config: ModelConfig) -> TwoTower:
     encoder = create_encoder(config.encoder, size_px)
     if not METHODS[config.method].text:
         return TwoTower(ImageTower(encoder, None, size_px, embeds=False), None, None)
-    language = _language(config) if METHODS[config.method].captions else None
+    if METHODS[config.method].captions and config.language is None:
+        raise ValueError(f"method {config.method} needs language, found {config}")
+    language = None if config.language is None else _trainable_text(config.language)
     width = config.text_width if language is None else language.width
     if width is None or config.text_tokens is None or config.temperatures is None:
         raise ValueError(f"method {config.method} needs text_width, text_tokens and temperatures, found {config}")
@@ -151,16 +130,15 @@ def build_model(config: ModelConfig) -> TwoTower:
     image_tokens = FeatureTokens(rows * columns, channels, config.tr) if config.tr else None
     text_tokens = FeatureTokens(config.text_tokens, channels, config.tr) if config.tr else None
     image = ImageTower(encoder, image_tokens, size_px, embeds=True)
-    return TwoTower(image, TextTower(width, channels, text_tokens), config.temperatures, language)
+    text = TextTower(width, channels, text_tokens)
+    return TwoTower(image, text, config.temperatures, language, METHODS[config.method].captions)
 
 
-def _language(config: ModelConfig) -> Any:
-    """The encoder of captions; transformers is loaded for it alone, which takes seconds."""
+def _trainable_text(language: Language) -> Any:
+    """The text encoder that learns; transformers is loaded for it alone, which takes seconds."""
     from pipeline.models.trainable_text import TrainableText
 
-    if config.language is None:
-        raise ValueError(f"method {config.method} needs language, found {config}")
-    return TrainableText(config.language, "lora")
+    return TrainableText(language, language.mode)
 
 
 def save_model(model: nn.Module, config: Section, folder: Path) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
 from pipeline.models.methods import Traits
-from pipeline.models.sentences import TextTokens, number_texts
+from pipeline.models.sentences import TextTokens
 from pipeline.models.text_tower import pad_states
 from pipeline.tables import VIEWS
 from pipeline.training.dataset import PairedImages
@@ -20,8 +20,6 @@ from pipeline.training.reader import ImageReader
 _DRAW, _OTHER = 1, 3
 # How often image 2 is another image of the exam. Source: method.md, MaMA, `Image 2`.
 OTHER_PROBABILITY = 0.5
-# Image rows -> tokens of their captions.
-ReadText = Callable[[Int64[np.ndarray, " unit"]], TextTokens]
 
 
 class Draw(NamedTuple):
@@ -37,14 +35,26 @@ class Draw(NamedTuple):
     both: Bool[np.ndarray, " unit"]
 
 
+class Told(NamedTuple):
+    """What some units are told: each one's place among the texts, their tokens, and a number of each unit's text."""
+
+    text: Int64[Tensor, " unit"]
+    tokens: TextTokens
+    report: Int64[Tensor, " unit"]
+
+
+# Image rows -> what a text encoder that learns reads of them.
+ReadText = Callable[[Int64[np.ndarray, " unit"]], Told]
+
+
 class Batch(NamedTuple):
     """One rank's part of one step.
 
     What is augmented and embedded is a view: shown points into images, copies says which augmentation of the image it
-    is (0 or 1), keys seed it. paired, first, second point into the views, text into states. For captions, states are
-    token ids, and sentence is the number of each token's sentence (empty for reports). report: equal where the text is,
-    as far as it is shown in this step. breast: of the paired image; second_breast: of the second. label: NaN where
-    unknown.
+    is (0 or 1), keys seed it. paired, first, second point into the views, text into states. For a text encoder that
+    learns, states are token ids, and sentence is the number of each token's sentence (else empty). report: equal where
+    the text is, as far as it is shown in this step. breast: of the paired image; second_breast: of the second. label:
+    NaN where unknown.
     """
 
     images: UInt8[Tensor, "image height width"] | Float32[Tensor, "image height width"]
@@ -113,20 +123,18 @@ def collate(
     text_tokens: int,
     read_text: ReadText | None = None,
 ) -> Batch:
-    """Reads what some units need: every image once, and every distinct report once (with read_text: a caption each)."""
+    """Reads what some units need: every image once, and every report's states once, or what read_text says instead."""
     paired, first, second = (rows[units] for rows in (draw.paired, draw.first, draw.second))
     again = draw.both[units] & (first == second)  # the same image twice: its second augmentation
     views = [2 * paired, 2 * first, 2 * second + again]
     codes = np.unique(np.concatenate(views))
     rows = np.unique(codes // 2)
-    report = torch.from_numpy(pairs.report[paired])
     if read_text is None:
         text, states, mask = _reports(pairs, pairs.report[paired], text_tokens)
         sentence = torch.zeros(0, text_tokens, dtype=torch.int64)
+        report = torch.from_numpy(pairs.report[paired])
     else:
-        text = torch.arange(len(units))
-        states, mask, sentence = tokens = read_text(paired)
-        report = number_texts(tokens)
+        text, (states, mask, sentence), report = read_text(paired)
     places = [torch.from_numpy(np.searchsorted(codes, view)) for view in views]
     return Batch(
         images=reader.read(pairs, rows),

@@ -1,18 +1,20 @@
 """What pretraining learns from: the images of one split, the report of each breast, and the control that deals them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32, Int64
 
 from pipeline.errors import InputError
-from pipeline.models.text_states import read_keys, read_states
+from pipeline.models.text_states import read_keys, read_states, read_texts
 from pipeline.shards.labels import read_labels
 from pipeline.shards.read import index_shards
 from pipeline.tables import VIEWS
+
+T = TypeVar("T")
 
 
 class PairedImages(NamedTuple):
@@ -21,9 +23,9 @@ class PairedImages(NamedTuple):
     images: rows of the shards' index, sorted by image_id; an image's row number seeds its augmentation.
     breast: number of each image's breast. report: number of each image's report. prompt: per report, the number of its
     prompt: reports of one prompt state the same facts. states: per report, the frozen text encoder's token states
-    [tokens, width]; no report where no text is read, and no state where text is captions (captioned.py). label: 1
-    malignant, 0 not, NaN unknown or not read. rows: of the cohort table, from which captions are made; None where text
-    is no caption.
+    [tokens, width]; no report where no text is read, and no state where a text encoder learns along. texts: per report,
+    what it says, for such an encoder. label: 1 malignant, 0 not, NaN unknown or not read. rows: of the cohort table,
+    from which captions are made (captioned.py); None where text is no caption.
     """
 
     images: pd.DataFrame
@@ -33,6 +35,7 @@ class PairedImages(NamedTuple):
     states: list[Float[np.ndarray, "_ _"]]
     label: Float32[np.ndarray, " image"]
     rows: pd.DataFrame | None = None
+    texts: Sequence[str] = ()
 
 
 def read_pairs(
@@ -42,16 +45,18 @@ def read_pairs(
     split: str,
     shuffle_seed: int | None = None,
     incomplete: Literal["keep", "drop"] = "keep",
+    reads_texts: bool = False,
 ) -> PairedImages:
-    """Joins the images of some cohorts with the states of their reports.
+    """Joins the images of some cohorts with the states or the texts of their reports.
 
     Args:
         shards: Folder with one folder of shards per cohort.
-        text: Token states and keys of `encode_text`; None for methods that meet no text.
+        text: Token states, texts and keys of `encode_text`; None for methods that meet no text.
         cohorts: Which of the folders to read.
         split: train or validation.
         shuffle_seed: Deals the reports out between patients (`shuffle_reports`); None: they stay.
         incomplete: Whether breasts with one of CC and MLO alone take part.
+        reads_texts: What the reports say is read in place of their states.
 
     Raises:
         InputError: a breast has no report, or its report no states, or no breast has both views and others are dropped.
@@ -64,30 +69,36 @@ def read_pairs(
     if text is None:
         nothing = np.zeros(len(images), dtype=np.int64)
         return PairedImages(images, breast.astype(np.int64), nothing, nothing[:0], [], unknown)
-    keys = read_keys(text)
+    keys = _keys_of(images, text, split)
     prompt_of = keys.drop_duplicates("report_id").set_index("report_id")["prompt_id"]
+    if shuffle_seed is not None:
+        keys = shuffle_reports(keys, shuffle_seed)
+    report_of = keys.set_index("breast_id")["report_id"]
+    report, report_ids = pd.factorize(images["breast_id"].map(report_of), sort=True)
+    prompt, _ = pd.factorize(prompt_of.loc[report_ids], sort=True)
+    pairs = PairedImages(images, breast.astype(np.int64), report.astype(np.int64), prompt.astype(np.int64), [], unknown)
+    if reads_texts:
+        return pairs._replace(texts=_of_each(read_texts(text), report_ids, text))
+    return pairs._replace(states=_of_each(read_states(text), report_ids, text))
+
+
+def _keys_of(images: pd.DataFrame, text: Path, split: str) -> pd.DataFrame:
+    """The keys of the images' breasts, each of which has a report."""
+    keys = read_keys(text)
     keys = keys[keys["breast_id"].isin(images["breast_id"])]
     if missing := sorted(set(images["breast_id"]) - set(keys["breast_id"])):
         raise InputError(
             f"{text}: {len(missing)} breasts of the {split} split have no report (first: {missing[0]});"
             " rerun write_reports_pretrain and encode_text_pretrain"
         )
-    if shuffle_seed is not None:
-        keys = shuffle_reports(keys, shuffle_seed)
-    report_of = keys.set_index("breast_id")["report_id"]
-    report, report_ids = pd.factorize(images["breast_id"].map(report_of), sort=True)
-    states = read_states(text)
-    if absent := [name for name in report_ids if name not in states]:
-        raise InputError(f"{text}: no states for report {absent[0]}; rerun encode_text_pretrain")
-    prompt, _ = pd.factorize(prompt_of.loc[report_ids], sort=True)
-    return PairedImages(
-        images,
-        breast.astype(np.int64),
-        report.astype(np.int64),
-        prompt.astype(np.int64),
-        [states[name] for name in report_ids],
-        unknown,
-    )
+    return keys
+
+
+def _of_each(found: Mapping[str, T], report_ids: pd.Index, text: Path) -> list[T]:
+    """The states or the text of each report."""
+    if absent := [name for name in report_ids if name not in found]:
+        raise InputError(f"{text}: nothing for report {absent[0]}; rerun encode_text_pretrain")
+    return [found[name] for name in report_ids]
 
 
 def label_images(pairs: PairedImages, shards: Path, cohorts: Sequence[str]) -> PairedImages:

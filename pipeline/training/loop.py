@@ -9,7 +9,6 @@ from pipeline.allocator import keep_freed_memory
 from pipeline.models.two_tower import load_model, save_model
 from pipeline.sections import Augment, Compute, Optimisation, Pretrain, Text, Tr
 from pipeline.training.batch import Batch, ReadText, collate
-from pipeline.training.captioned import drawn_captions
 from pipeline.training.launch import check_device, is_rank, launch
 from pipeline.training.live import LiveCurve, timed
 from pipeline.training.order import epoch_batches, row_groups
@@ -19,6 +18,7 @@ from pipeline.training.run import Recipe, Training
 from pipeline.training.setup import prepare
 from pipeline.training.step import train_step
 from pipeline.training.stop import asked_to_stop, save_or_stop
+from pipeline.training.texts import caption_reader, report_reader
 from pipeline.training.validate import validate
 
 
@@ -56,7 +56,7 @@ def pretrain(
         optimisation: Learning rate, temperatures, batch and so on.
         augment: Ranges of the deformations.
         compute: Device, precision, decoding threads and ranks.
-        text_model: The text encoder, which mama trains; of the others, the greatest number of tokens of a report.
+        text_model: The text encoder, where it learns along; else the greatest number of tokens of a report.
 
     Raises:
         InputError: there is no GPU for a GPU profile, the inputs do not fit together, or the loss is no longer finite.
@@ -113,16 +113,17 @@ def _batches(training: Training, epoch: int) -> Iterator[Batch]:
     units = epoch_batches(group, training.batch, ranks.num_processes, ranks.process_index, recipe.seed, epoch)
     left = units[training.done.steps - epoch * training.epoch_steps :]
     workers = max(1, recipe.compute.workers // recipe.compute.processes)
-    read_text = _read_captions(training, epoch) if recipe.traits.captions else None
+    read_text = _read_text(training, epoch)
     pairs, reader = training.pairs, training.reader
     return ahead(lambda some: collate(pairs, reader, draw, some, recipe.text_tokens, read_text), left, workers)
 
 
-def _read_captions(training: Training, epoch: int) -> ReadText:
-    """Writes and tokenises the captions of an epoch."""
+def _read_text(training: Training, epoch: int) -> ReadText | None:
+    """For a text encoder that learns, what it reads in an epoch; else None."""
     pairs, recipe, language = training.pairs, training.recipe, training.tower.language
-    masking, seed = recipe.settings.caption_masking, recipe.seed
-    return lambda rows: language.tokenize_sentences(drawn_captions(pairs, rows, masking, seed, epoch))
+    if recipe.traits.captions:
+        return caption_reader(pairs, language, recipe.settings.caption_masking, recipe.seed, epoch)
+    return None if language is None else report_reader(pairs, language)
 
 
 def _after_step(training: Training, epoch: int, asked: Callable[[], bool]) -> None:

@@ -8,9 +8,10 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import nn
 
+from pipeline.models.config import Language, ModelConfig
 from pipeline.models.image_tower import hold_batch_norm
 from pipeline.models.methods import METHODS, Traits
-from pipeline.models.two_tower import ModelConfig, TwoTower
+from pipeline.models.two_tower import TwoTower
 from pipeline.sections import Augment, Compute, Optimisation, Pretrain, Text, Tr
 from pipeline.training.batch import Draw, draw_units
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
@@ -46,6 +47,13 @@ class Recipe(NamedTuple):
     def traits(self) -> Traits:
         """What the method compares."""
         return METHODS[self.settings.method]
+
+    @property
+    def language(self) -> Language | None:
+        """The text encoder that learns along; None: the frozen one's stored states are read, if any text is."""
+        chosen = self.settings.text_encoder
+        mode = ("lora" if self.traits.captions else "frozen") if chosen == "auto" else chosen
+        return None if mode == "frozen" else Language(**self.text_model.model_dump(), mode=mode)
 
 
 @dataclass

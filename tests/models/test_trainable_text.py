@@ -279,7 +279,7 @@ def test_the_same_seed_gives_the_same_matrices():
 
 def test_an_architecture_without_known_layers_is_refused_for_lora_alone(tiny: Path):
     text = Text(model=str(tiny / "distilbert"), revision=None, max_tokens=300)
-    with pytest.raises(InputError, match=r"architecture distilbert.* mode full or one of: .*bert"):
+    with pytest.raises(InputError, match=r"architecture distilbert.* pretrain\.text_encoder full or one of: .*bert"):
         TrainableText(text, "lora")
     states = encode(TrainableText(text, "full").eval())
     assert states.shape[2] == 16

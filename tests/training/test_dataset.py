@@ -123,7 +123,7 @@ def test_missing_reports_are_named(inputs: Path, tmp_path: Path):
         read_pairs(inputs / "shards", tmp_path / "a", ["screening"], "train")
     write_table(keys, tmp_path / "b/keys.parquet", TEXT_KEYS)
     write_table(states[states["report_id"] != "r2"], tmp_path / "b/states.parquet", TEXT_STATES)
-    with pytest.raises(InputError, match="no states for report r2"):
+    with pytest.raises(InputError, match="nothing for report r2"):
         read_pairs(inputs / "shards", tmp_path / "b", ["screening"], "train")
 
 

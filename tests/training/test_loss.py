@@ -22,6 +22,7 @@ from pipeline.training.loss import Objective, step_loss
 def objective(**changed: Any) -> Objective:
     values = {"cohorts": ["a"], "method": "mv_clip", "shuffle_reports": False, "negatives": "gathered"}
     values |= {"positives": "plain", "incomplete": "keep", "swap_probability": 0.5, "caption_masking": 0.8}
+    values |= {"text_encoder": "auto"}
     settings = Pretrain.model_validate(values | changed)
     return Objective(settings, build_heads(settings.method, 4), None, 1.0)
 

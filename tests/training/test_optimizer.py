@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from pipeline.models.config import ModelConfig, Temperatures
 from pipeline.models.heads import build_heads
-from pipeline.models.two_tower import ModelConfig, Temperatures, build_model
+from pipeline.models.two_tower import build_model
 from pipeline.sections import Optimisation
 from pipeline.training.optimizer import build_optimizer, learning_rate
 

@@ -18,12 +18,15 @@ from pipeline.training.run import Recipe
 from pipeline.training.setup import prepare
 from tests.training.conftest import pretrain_arguments
 
-TRAINED = [method for method in METHODS if method != "none"]
+# With a text encoder that learns along behind the plus.
+TRAINED = [*(method for method in METHODS if method != "none"), "clip_tr+lora"]
 WHOLE, PARTS = None, 3
 
 
 def recipe_of(inputs: Path, method: str, batch: int, images_per_pass: int | None, processes: int) -> Recipe:
-    arguments = pretrain_arguments(method, batch, processes, images_per_pass=images_per_pass)
+    method, _, learned = method.partition("+")
+    settings = {"images_per_pass": images_per_pass, "text_encoder": learned or "auto"}
+    arguments = pretrain_arguments(method, batch, processes, **settings)
     return Recipe(inputs / "shards", inputs / "text", inputs / "initial", inputs, **arguments)
 
 
@@ -86,7 +89,7 @@ def assert_same_step(found: dict[str, Any], expected: dict[str, Any]) -> None:
         assert difference <= 1e-6 * gradient.norm() + 1e-9 * scale, (name, difference, gradient.norm())
 
 
-@pytest.mark.parametrize("method", TRAINED)
+@pytest.mark.parametrize("method", [*TRAINED, "siglip+full"])
 def test_parts_equal_the_whole(method: str, inputs: Path):
     expected = first_step(recipe_of(inputs, method, 10, WHOLE, processes=1))
     assert expected["views"] > 2 * PARTS

@@ -1,4 +1,4 @@
-"""Captions in place of reports: what the table says of each image, with another part withheld in every epoch."""
+"""What a text encoder that learns reads: reports, or captions of which another part is withheld in every epoch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Int64
 
 from pipeline.errors import InputError
+from pipeline.models.sentences import number_texts
 from pipeline.reports.captions import caption, draw_masked
 from pipeline.shards.labels import read_labels
+from pipeline.training.batch import ReadText, Told
 from pipeline.training.dataset import PairedImages, shuffle_reports
 
 
@@ -19,7 +22,7 @@ def caption_images(
 ) -> PairedImages:
     """Adds the rows that captions are made from; reports are the distinct captions with nothing withheld.
 
-    Validation shows those. What a step of training shows is numbered as it is drawn (batch.collate).
+    Validation shows those. What a step of training shows is numbered as it is drawn (`caption_reader`).
 
     Args:
         pairs: Images without reports.
@@ -61,6 +64,36 @@ def drawn_captions(
     """
     told = zip(rows.tolist(), _rows(pairs, rows), strict=True)
     return [caption(row, draw_masked(seed, epoch, key, masking)) for key, row in told]
+
+
+def caption_reader(pairs: PairedImages, language: Any, masking: float, seed: int, epoch: int) -> ReadText:
+    """Writes and tokenises captions of an epoch, one per unit; arguments as for `drawn_captions`."""
+
+    def read(rows: Int64[np.ndarray, " unit"]) -> Told:
+        tokens = language.tokenize_sentences(drawn_captions(pairs, rows, masking, seed, epoch))
+        return Told(torch.arange(len(rows)), tokens, number_texts(tokens))
+
+    return read
+
+
+def report_reader(pairs: PairedImages, language: Any) -> ReadText:
+    """Tokenises the distinct reports of some units."""
+
+    def read(rows: Int64[np.ndarray, " unit"]) -> Told:
+        report = pairs.report[rows]
+        distinct, text = np.unique(report, return_inverse=True)
+        tokens = language.tokenize_sentences([[pairs.texts[number]] for number in distinct])
+        return Told(torch.from_numpy(text), tokens, torch.from_numpy(report))
+
+    return read
+
+
+def gallery(pairs: PairedImages) -> list[list[str]]:
+    """The sentences of every distinct text with nothing withheld, in the order of pairs.prompt."""
+    if pairs.rows is None:
+        return [[text] for text in pairs.texts]
+    _, first = np.unique(pairs.report, return_index=True)
+    return full_captions(pairs, first)
 
 
 def _rows(pairs: PairedImages, rows: Int64[np.ndarray, " image"] | None) -> list[Any]:
