@@ -119,6 +119,8 @@ def _check_precision(settings: Settings) -> None:
 def _check_default_rows(settings: Settings) -> None:
     """Every table by encoder has a row for those it does not name."""
     optimisation, downstream = settings.profile.optimisation, settings.profile.downstream
+    if "default" not in settings.run.probe.paper_batch:
+        raise InputError(f"{settings.run_file}: probe.paper_batch: no row `default` for encoders without a row")
     tables: dict[str, Mapping[str, object]] = {
         "optimisation.epochs": optimisation.epochs,
         "optimisation.batch": optimisation.batch,

@@ -227,18 +227,18 @@ DRAFTS = pa.schema(
     ]
 )
 
-# encode_text_* -> pretrain, retrieve, fuse. One row per distinct report; states is float32, row-major
+# encode_text_* -> pretrain, retrieve, forgetting, fuse. One row per distinct report; states is float32, row-major
 # [tokens, width], of the frozen text encoder's last layer, padding removed. In the folder of the table's facts: one row
 # per distinct set of facts, named by its prompt, and one state per fact in the place of a token.
 TEXT_STATES = pa.schema(
     [("report_id", pa.string()), ("tokens", pa.int32()), ("width", pa.int32()), ("states", pa.binary())]
 )
 
-# encode_text_* -> pretrain, retrieve, fuse. Which report belongs to which breast (no text in it); reports with the same
-# prompt_id state the same facts.
-# encode_text_* -> pretrain, retrieve, forgetting, fuse, for a text encoder that learned. One row per distinct report.
+# encode_text_* -> pretrain, retrieve, forgetting, for a text encoder that learns. One row per distinct report.
 TEXTS = pa.schema([("report_id", pa.string()), ("report", pa.string())])
 
+# encode_text_* -> pretrain, retrieve, forgetting, fuse. Which report belongs to which breast (no text in it); reports
+# with the same prompt_id state the same facts.
 TEXT_KEYS = pa.schema(
     [
         ("breast_id", pa.string()),

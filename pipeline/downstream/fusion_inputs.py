@@ -18,6 +18,7 @@ from pipeline.models.co_attention import Tokens
 from pipeline.models.image_tower import ImageTower
 from pipeline.models.text_states import read_keys, read_states
 from pipeline.models.text_tower import pad_states
+from pipeline.precision import at_least_float32
 from pipeline.sections import Compute
 from pipeline.tables import LATERALITIES, VIEWS
 
@@ -137,8 +138,8 @@ def _image_maps(
     """Rows of index_shards with `row` 1, 2, 3 and so on, and the feature map of each image averaged to the grid."""
 
     def see(ids: pd.DataFrame, tower: ImageTower, pixels: Tensor) -> tuple[pd.DataFrame, Tensor]:
-        pooled = F.adaptive_avg_pool2d(tower.encoder(pixels), (grid[0], grid[1]))
-        return ids, pooled.flatten(2).transpose(1, 2).float().cpu()
+        pooled = F.adaptive_avg_pool2d(at_least_float32(tower.encoder(pixels)), (grid[0], grid[1]))
+        return ids, pooled.flatten(2).transpose(1, 2).cpu()
 
     ids, maps = zip(*over_images(sources.shards, sources.model, see, batch, compute), strict=True)
     images = pd.concat(ids, ignore_index=True)

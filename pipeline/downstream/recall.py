@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from pipeline.metrics.bootstrap import Interval, mean_interval
+from pipeline.metrics.bootstrap import UNSUPPORTED, Interval, mean_interval
 from pipeline.metrics.share import share_interval
 from pipeline.metrics.weighted import weighted_interval, weighted_median
 
@@ -61,7 +61,8 @@ def retrieval_result(queries: Queries, seed: int, bootstrap: int) -> Result:
 def recall_change(before: Queries, after: Queries, seed: int, bootstrap: int) -> Result:
     """Recall at 1 of the second minus that of the first, in [-1, 1], with its 95 % interval (low, high) over clusters.
 
-    Both are of the same queries and resampled together. All are null where there are too few clusters for an interval.
+    Both are of the same queries and resampled together. All are null where there are too few clusters for an interval;
+    the limits are, where no query changes or all change alike, which says nothing of how much they might.
 
     Raises:
         ValueError: the queries are not the same.
@@ -70,8 +71,8 @@ def recall_change(before: Queries, after: Queries, seed: int, bootstrap: int) ->
         raise ValueError("expected the same queries before and after, found others; rerun embed and finetune")
     gained = (after.ranks <= 1).astype(np.float64) - (before.ranks <= 1)
     change = mean_interval(gained, before.clusters, bootstrap, seed)
-    values = (round(value, DECIMALS) if change.is_supported else None for value in change)
-    return dict(zip(("recall_at_1", "low", "high"), values, strict=True))
+    value = {"recall_at_1": round(change.value, DECIMALS) if change.is_supported else None}
+    return value | _limits("", change if np.ptp(gained) else UNSUPPORTED)
 
 
 def _limits(prefix: str, interval: Interval) -> Result:

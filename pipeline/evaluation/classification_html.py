@@ -94,7 +94,7 @@ def _own_rows(tests: Sequence[dict[str, Any]], percents: Sequence[int], metrics:
 
 
 def transfer_table(metrics: dict[str, Any], tasks: dict[str, Task]) -> str:
-    """Every task's probes scored, untrained, on the cohort named by score_on."""
+    """Every task's probes and fine-tuned model scored, untrained, on the cohorts of score_on."""
     rows = [
         Row([_code(name), task.cohort, split.removeprefix("transfer_"), setting_title(setting), *_comparison(entry)])
         for name, task in tasks.items()
@@ -106,7 +106,7 @@ def transfer_table(metrics: dict[str, Any], tasks: dict[str, Task]) -> str:
     heads = plain_heads(
         "Task", "Trained on", "Scored on", "Setting", "Pretrained", "Before", "Gain, paired", "n", "pos."
     )
-    caption = "<b>Transfer.</b> AUC on test patients of a cohort that the head never saw. Unit: image."
+    caption = "<b>Transfer.</b> AUC on test patients of a cohort that the task was not trained on. Unit: image."
     return table(heads, rows, caption, words=4)
 
 

@@ -70,7 +70,7 @@ def missing(entry: dict[str, Any]) -> str:
 def gain(entry: dict[str, Any] | None, key: str = "auc") -> str:
     """A paired difference, coloured where its interval excludes zero."""
     cell = statistic(entry, key, signed=True)
-    if entry is None or entry.get(key) is None:
+    if entry is None or entry.get(key) is None or entry["low"] is None:
         return cell
     kind = "up" if entry["low"] > 0 else "down" if entry["high"] < 0 else "level"
     return f'<span class="{kind}">{cell}</span>'

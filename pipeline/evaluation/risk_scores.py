@@ -140,5 +140,7 @@ def _calibration(
     brier = weighted_interval(partial(weighted_brier, labels, probabilities), patients, resamples, seed)
     names = ("brier", "brier_low", "brier_high")
     found: dict[str, float | int | None] = {name: rounded(value) for name, value in zip(names, brier, strict=True)}
+    if found["brier"] is None:
+        return found | {"ece": None, "n": len(labels)}
     error = weighted_calibration_error(labels, probabilities, np.ones((1, len(labels))), CALIBRATION_BINS)[0]
-    return found | {"ece": None if found["brier"] is None else rounded(float(error)), "n": len(labels)}
+    return found | {"ece": rounded(float(error)), "n": len(labels)}

@@ -25,7 +25,7 @@ class PairedImages(NamedTuple):
     prompt: reports of one prompt state the same facts. states: per report, the frozen text encoder's token states
     [tokens, width]; no report where no text is read, and no state where a text encoder learns along. texts: per report,
     what it says, for such an encoder. label: 1 malignant, 0 not, NaN unknown or not read. rows: of the cohort table,
-    from which captions are made (captioned.py); None where text is no caption.
+    from which captions are made (texts.py); None where text is no caption.
     """
 
     images: pd.DataFrame

@@ -148,5 +148,12 @@ def _folder(recipe: Recipe) -> Path:
     settings: list[BaseModel | str | int] = [recipe.encoder, recipe.seed, recipe.settings, recipe.tr]
     settings += [recipe.optimisation, recipe.augment, recipe.compute, recipe.text_model]
     inputs = [recipe.shards, recipe.text, recipe.initial]
-    code = ["shards", "models", "objectives", "training", *(["reports"] if recipe.traits.captions else [])]
+    code = [
+        "shards",
+        "models",
+        "objectives",
+        "training",
+        "precision.py",
+        *(["reports"] if recipe.traits.captions else []),
+    ]
     return scratch_folder("pretrain", settings=settings, inputs=inputs, code=code)

@@ -146,9 +146,13 @@ def test_brier_is_resampled_by_patient_and_the_calibration_error_has_no_interval
     assert found["n"] == len(exams)
 
 
-def test_without_ten_patients_there_is_no_calibration(images, settings) -> None:
+@pytest.mark.parametrize("exams", [7, 160])
+def test_without_ten_patients_there_is_no_calibration(images, settings, exams: int) -> None:
     alone = sealed(images).assign(patient_id="p")
-    found = score_risk(drawn_risks(images), alone, without_test_labels(images), settings, 100, 0)["exam"]
+    alone = alone[alone["exam_id"].isin(alone["exam_id"].drop_duplicates().iloc[:exams])]
+    predictions = drawn_risks(images)
+    predictions = predictions[predictions["exam_id"].isin(alone["exam_id"])]
+    found = score_risk(predictions, alone, without_test_labels(images), settings, 100, 0)["exam"]
     assert all(found["calibration_5y"][name] is None for name in ("brier", "brier_low", "ece"))
     assert "Calibration at" not in risk_table({"risk": {"exam": found}, "method": "clip"}, settings, "network")
 
@@ -251,5 +255,6 @@ def test_the_table_shows_a_dash_where_too_few_cancers_support_a_number(images, s
     found = score_risk(predictions[predictions["exam_id"].isin(few["exam_id"])], few, images, settings, 100, 0)
     assert "10 patients" in found["exam"]["observed_to_expected"]["flag"]
     text = re.sub(r"<[^>]+>", "", risk_table({"risk": found, "method": "clip"}, settings, "network"))
-    assert "at 1 to 5 years: exam –, –, –, –, –." in text
-    assert "validation exams: exam –." in text
+    why = re.escape("n/a (fewer than 10 patients on one side)")
+    assert re.search(rf"at 1 to 5 years: exam {', '.join([why] * 5)}\.", text)
+    assert re.search(rf"validation exams: exam {why}\.", text)
