@@ -21,8 +21,8 @@ def torchrun_words() -> list[str]:
     """What torchrun is given."""
     command = SCRIPT.read_text().replace("\\\n", " ").strip().splitlines()[-1]
     words = shlex.split(command)
-    assert words[:3] == ["exec", "srun", "torchrun"]
-    return words[3:]
+    assert words[:2] == ["exec", "srun"]
+    return words[words.index("torchrun") + 1 :]
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
