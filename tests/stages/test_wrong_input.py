@@ -93,7 +93,7 @@ def test_a_gpu_profile_without_a_gpu(project: Path, stage: str) -> None:
     set_profile(project, "compute.device", "cuda")
     arguments = {
         "pretrain": ["a", "b", "c", "d", "e"],
-        "finetune": ["mass_vindr", "a", "b", "c", "d", "e"],
+        "finetune": ["mass_vindr", "a", "b", "c", "d", "e", "f"],
         "embed": ["a", "b", "c"],
     }
     result = run_stage(project, stage, *arguments[stage])
