@@ -38,10 +38,10 @@ from bench.coverage_laws import (
 from pipeline.evaluation.operating_points import CALIBRATED, RANKED, SampleStatistic
 from pipeline.evaluation.scored import Scored
 from pipeline.evaluation.subgroups import auc_gap
-from pipeline.metrics.bootstrap import Interval, auc_interval, mean_interval, paired_auc_gain
+from pipeline.metrics.bootstrap import Interval, auc_interval, mean_interval
 from pipeline.metrics.censoring import Censoring, censoring_distribution, dynamic_auc_interval, uno_interval
 from pipeline.metrics.delong import delong_interval, delong_test
-from pipeline.metrics.paired import concordance_difference
+from pipeline.metrics.paired import concordance_difference, paired_auc_gain
 from pipeline.metrics.survival import concordance_interval, observed_to_expected
 from pipeline.metrics.weighted import weighted_interval
 

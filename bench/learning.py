@@ -18,7 +18,8 @@ import pandas as pd
 from pipeline.downstream.features import embed
 from pipeline.downstream.probe import probe
 from pipeline.downstream.zero_shot import zero_shot
-from pipeline.metrics.bootstrap import auc_interval, paired_auc_gain
+from pipeline.metrics.bootstrap import auc_interval
+from pipeline.metrics.paired import paired_auc_gain
 from pipeline.params import Params, read_params
 from pipeline.tables import PREDICTIONS, SEALED, read_table
 from pipeline.training.loop import pretrain

@@ -19,7 +19,8 @@ import pandas as pd
 from bench.learning import interval, pretrain_arm, test_scores
 from pipeline.downstream.features import embed
 from pipeline.downstream.probe import probe
-from pipeline.metrics.bootstrap import auc_interval, paired_auc_gain
+from pipeline.metrics.bootstrap import auc_interval
+from pipeline.metrics.paired import paired_auc_gain
 from pipeline.params import Params, read_params
 from pipeline.tables import SEALED, read_table
 

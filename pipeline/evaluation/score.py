@@ -12,8 +12,9 @@ from pipeline.evaluation.inputs import EvaluationInputs
 from pipeline.evaluation.risk_scores import score_risk
 from pipeline.evaluation.rounding import interval_metrics, rounded
 from pipeline.evaluation.scored import Scored, scored_breasts, scored_images
-from pipeline.metrics.bootstrap import Interval, auc_interval, paired_auc_gain
+from pipeline.metrics.bootstrap import Interval, auc_interval
 from pipeline.metrics.classification import auc, macro_auc
+from pipeline.metrics.paired import paired_auc_gain
 from pipeline.metrics.weighted import weighted_interval, weighted_kappa
 from pipeline.sections import Run, Task
 from pipeline.tables import DENSITIES

@@ -68,23 +68,6 @@ def auc_interval(
     return pair_interval(pairs, len(np.unique(patients)), resamples, seed)
 
 
-def paired_auc_gain(
-    labels: Bool[np.ndarray, " sample"] | Int[np.ndarray, " sample"],
-    scores_a: Float[np.ndarray, "*seeds_a sample"],
-    scores_b: Float[np.ndarray, "*seeds_b sample"],
-    patients: Shaped[np.ndarray, " sample"],
-    resamples: int,
-    seed: int,
-) -> Interval:
-    """AUC of a minus AUC of b on the same samples; every resample scores both, so shared difficulty cancels.
-
-    Args and Returns: as `auc_interval`; the value lies in [-1, 1].
-    """
-    cuts = cut_points(labels, patients)
-    pairs = [gained_pairs(auc_pairs(c, scores_a, patients), auc_pairs(c, scores_b, patients)) for c in cuts]
-    return pair_interval(pairs, len(np.unique(patients)), resamples, seed)
-
-
 def mean_interval(
     values: Float[np.ndarray, " sample"], patients: Shaped[np.ndarray, " sample"], resamples: int, seed: int
 ) -> Interval:

@@ -11,12 +11,14 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from pipeline.metrics.bootstrap import (
     Draws,
+    Interval,
     PatientPairs,
     auc_pairs,
     concordant_pairs,
     cut_points,
     gained_pairs,
     pair_draws,
+    pair_interval,
     percentiles,
 )
 from pipeline.metrics.survival import is_concordance_supported
@@ -31,6 +33,22 @@ class Difference(NamedTuple):
     p: float
 
 
+def paired_auc_gain(
+    labels: Bool[np.ndarray, " sample"] | Int[np.ndarray, " sample"],
+    scores_a: Float[np.ndarray, "*seeds_a sample"],
+    scores_b: Float[np.ndarray, "*seeds_b sample"],
+    patients: Shaped[np.ndarray, " sample"],
+    resamples: int,
+    seed: int,
+) -> Interval:
+    """AUC of a minus AUC of b on the same samples; every resample scores both, so shared difficulty cancels.
+
+    Args and Returns: as `bootstrap.auc_interval`; the value lies in [-1, 1].
+    """
+    pairs = _auc_gains(labels, scores_a, scores_b, patients)
+    return pair_interval(pairs, len(np.unique(patients)), resamples, seed)
+
+
 def auc_difference(
     labels: Bool[np.ndarray, " sample"] | Int[np.ndarray, " sample"],
     scores_a: Float[np.ndarray, "*seeds_a sample"],
@@ -40,9 +58,7 @@ def auc_difference(
     seed: int,
 ) -> Difference:
     """`paired_auc_gain` with `bootstrap_p`; its arguments and its value."""
-    cuts = cut_points(labels, patients)
-    pairs = [gained_pairs(auc_pairs(c, scores_a, patients), auc_pairs(c, scores_b, patients)) for c in cuts]
-    return _difference(pairs, patients, resamples, seed)
+    return _difference(_auc_gains(labels, scores_a, scores_b, patients), patients, resamples, seed)
 
 
 def concordance_difference(
@@ -85,6 +101,17 @@ def bootstrap_p(drawn: Draws) -> float:
     known = drawn[~np.isnan(drawn)]
     beyond = min(np.count_nonzero(known <= 0), np.count_nonzero(known >= 0))
     return min(1.0, 2 * (1 + beyond) / (1 + len(known)))
+
+
+def _auc_gains(
+    labels: Bool[np.ndarray, " sample"] | Int[np.ndarray, " sample"],
+    scores_a: Float[np.ndarray, "*seeds_a sample"],
+    scores_b: Float[np.ndarray, "*seeds_b sample"],
+    patients: Shaped[np.ndarray, " sample"],
+) -> list[PatientPairs]:
+    """What a wins more than b, at every supported cut point."""
+    cuts = cut_points(labels, patients)
+    return [gained_pairs(auc_pairs(c, scores_a, patients), auc_pairs(c, scores_b, patients)) for c in cuts]
 
 
 def _difference(

@@ -21,8 +21,7 @@ from pipeline.evaluation.compare import (
     read_experiment,
 )
 from pipeline.evaluation.comparison import Comparison, compare_exams
-from pipeline.metrics.bootstrap import paired_auc_gain
-from pipeline.metrics.paired import auc_difference, concordance_difference
+from pipeline.metrics.paired import auc_difference, concordance_difference, paired_auc_gain
 from pipeline.params import read_params
 from pipeline.tables import PREDICTIONS, read_table, write_table
 from tests.evaluation.fake_project import ROOT, write_project

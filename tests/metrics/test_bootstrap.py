@@ -10,11 +10,11 @@ from pipeline.metrics.bootstrap import (
     auc_pairs,
     mean_interval,
     pair_interval,
-    paired_auc_gain,
     resample_counts,
 )
 from pipeline.metrics.classification import macro_auc, quadratic_kappa
 from pipeline.metrics.operating import partial_auc, weighted_average_precision
+from pipeline.metrics.paired import paired_auc_gain
 from pipeline.metrics.survival import concordance_interval
 from pipeline.metrics.weighted import weighted_interval, weighted_kappa, weighted_median
 

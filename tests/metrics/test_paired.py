@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from lifelines.utils import concordance_index
 
-from pipeline.metrics.bootstrap import paired_auc_gain
 from pipeline.metrics.classification import macro_auc
-from pipeline.metrics.paired import auc_difference, bootstrap_p, concordance_difference
+from pipeline.metrics.paired import auc_difference, bootstrap_p, concordance_difference, paired_auc_gain
 from tests.metrics.risk_cohorts import visits
 
 RESAMPLES, SEED = 150, 6
