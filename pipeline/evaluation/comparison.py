@@ -11,6 +11,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.scored import Scored
 from pipeline.metrics.bootstrap import auc_interval
 from pipeline.metrics.delong import delong_test
+from pipeline.metrics.multiple import holm
 from pipeline.metrics.paired import auc_difference, concordance_difference
 from pipeline.metrics.survival import concordance_interval
 from pipeline.tables import EXAM_LABELS
@@ -21,7 +22,7 @@ class Comparison(NamedTuple):
 
     statistic: AUC; `mean AUC` over the cut points of an ordinal label; `c`, Harrell's, of risk. a, b: its values.
     difference, low, high: A minus B with a bootstrap interval over patients. p: of an AUC DeLong's, clustered by
-    patient; of the others from the same resamples. p_holm: of its family, NaN until `compare` corrects it. n: test
+    patient; of the others from the same resamples. p_holm: of its family, NaN until `corrected`. n: test
     units.
     """
 
@@ -87,6 +88,12 @@ def compare_exams(method: str, a: pd.DataFrame, b: pd.DataFrame, resamples: int)
     c_a, c_b = (concordance_interval(years, events, risk, patients, 2, seed=0).value for risk in (risk_a, risk_b))
     found = concordance_difference(years, events, risk_a, risk_b, patients, resamples, seed=0)
     return Comparison("risk", "test", method, "c", c_a, c_b, *found, np.nan, len(a))
+
+
+def corrected(family: Sequence[Comparison]) -> list[Comparison]:
+    """The same rows with Holm's p over all of them."""
+    adjusted = holm(np.array([row.p for row in family]))
+    return [row._replace(p_holm=float(p)) for row, p in zip(family, adjusted, strict=True)]
 
 
 def _other_units(name: str, of_a: int, of_b: int) -> InputError:

@@ -12,11 +12,13 @@ from typing import Any
 from pipeline.errors import InputError, run_stage
 from pipeline.evaluation.baselines_html import baseline_origin
 from pipeline.evaluation.classification_html import METHOD_NAMES, PAPER_TABLES, PaperTable, setting_title
+from pipeline.evaluation.compare import Places
+from pipeline.evaluation.differences import differences, differences_table
 from pipeline.evaluation.experiments import Experiment, existing, read_metrics, run_missing, wanted
 from pipeline.evaluation.html_parts import DASH, Row, plain_heads, section, statistic, table
 from pipeline.evaluation.outcomes_html import DIRECTIONS, RISK_COLUMNS, published_retrieval_table, risk_name
 from pipeline.evaluation.published import metric, published_table, task_setting
-from pipeline.params import read_params
+from pipeline.params import Params, read_params
 from pipeline.sections import Task
 
 TEMPLATE = Path(__file__).parent / "tables.html.template"
@@ -37,17 +39,20 @@ def chosen_methods(names: Sequence[str]) -> list[str]:
     return [method for method in METHOD_NAMES if method in names or not names]
 
 
-def render(runs: Runs, tasks: Mapping[str, Task], missing: Sequence[Experiment] = ()) -> str:
+def render(runs: Runs, tasks: Mapping[str, Task], missing: Sequence[Experiment] = (), compared: str = "") -> str:
     """The page.
 
     Args:
         runs: metrics.json in the order of the rows; one at least.
         tasks: Of params.yaml; a table of the paper without a task of its cohort and label has published rows alone.
         missing: To be named as those that have no row.
+        compared: HTML of the differences between the rows, where there are two.
     """
     by_target: dict[tuple[str, str], str] = {(task.cohort, task.label): name for name, task in tasks.items()}
     sections = {f"Table {paper.number}": _classification(runs, paper, by_target) for paper in PAPER_TABLES}
     sections |= {"Table 4": _risk(runs), "Table 5": _retrieval(runs)}
+    if compared:
+        sections["Differences"] = compared
     anchors = {title: title.lower().replace(" ", "-") for title in sections}
     encoders = ", ".join(f"<code>{escape(name)}</code>" for name in dict.fromkeys(run["encoder"] for run in runs))
     return Template(TEMPLATE.read_text()).substitute(
@@ -124,13 +129,26 @@ def _retrieval(runs: Runs) -> str:
     return table(heads, rows, caption, words=2) + published_retrieval_table()
 
 
-def main(out: str, methods: str, encoders: str) -> None:
+def _differences(rows: Sequence[Experiment], metrics: Runs, params: Params, places: Places) -> str:
+    """All others against the method and encoder of params.yaml, or the first row where that is not among them."""
+    if len(rows) < 2:
+        return ""
+    own = (row for row in rows if row.method == params.run.pretrain.method and row.encoder is None)
+    base = next(own, rows[0])
+    found = differences(base, [row for row in rows if row != base], places)
+    by_name = {row.name: run for row, run in zip(rows, metrics, strict=True)}
+    return differences_table(base, by_name, found, list(params.run.tasks))
+
+
+def main(out: str, methods: str, encoders: str, sealed: str, predictions: str) -> None:
     """Runs what is missing and writes the page.
 
     Args:
         out: The page.
         methods: Their names, with spaces between; all where there is none.
         encoders: The same; that of params.yaml where there is none.
+        sealed: Folder of the sealed test labels in an experiment.
+        predictions: Folder of its predictions.
 
     Raises:
         InputError: a name is no method's, or an experiment failed; the page has the others by then.
@@ -145,7 +163,9 @@ def main(out: str, methods: str, encoders: str) -> None:
         raise InputError(f"tables: no experiment of {names}: no page; the output above tells why")
     page = Path(out)
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(render([read_metrics(experiment) for experiment in done], params.run.tasks, missing))
+    metrics = [read_metrics(experiment) for experiment in done]
+    compared = _differences(done, metrics, params, Places(Path(sealed), Path(predictions)))
+    page.write_text(render(metrics, params.run.tasks, missing, compared))
     print(f"Tables: {out}. Experiments: {' '.join(experiment.name for experiment in done)}")
     if missing:
         raise InputError(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.errors import InputError
@@ -16,11 +17,12 @@ from pipeline.evaluation import experiments, tables
 from pipeline.evaluation.classification_html import METHOD_NAMES
 from pipeline.evaluation.published import FILE
 from pipeline.params import read_params
+from pipeline.tables import PREDICTIONS, read_table, write_table
 from tests.yaml_file import edit_yaml
 
 ROOT = Path(__file__).parents[2]
 WRITES = """
-import json, pathlib
+import json, pathlib, shutil
 from ruamel.yaml import YAML
 params = YAML(typ="safe").load(pathlib.Path("params.yaml"))
 method, encoder = params["pretrain"]["method"], params["model"]["encoder"]
@@ -29,7 +31,12 @@ with open(outside / "log", "a") as log: log.write(method + "\\n")
 assert not (outside / method).exists(), "as if it failed"
 metrics = json.loads((outside / "metrics.json").read_text())
 pathlib.Path("metrics.json").write_text(json.dumps(metrics | {"method": method, "encoder": encoder}))
+shutil.copytree(outside / "sealed", "data/sealed")
+shutil.copytree(outside / "predictions", "results/predictions")
+if (outside / f"{method}.parquet").exists(): shutil.copy(outside / f"{method}.parquet", %r)
 """
+PLACES = "data/sealed", "results/predictions"
+CHANGED = "results/predictions/probe/mass_vindr/predictions.parquet"
 DAG = {
     "stages": {
         "evaluate": {
@@ -37,6 +44,7 @@ DAG = {
             "deps": ["evaluate.py"],
             "params": ["pretrain.method", "model.encoder"],
             "metrics": [{"metrics.json": {"cache": False}}],
+            "outs": list(PLACES),
         }
     }
 }
@@ -46,7 +54,8 @@ DAG = {
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluated) -> Path:
     """Beside a DVC project of one stage, which notes in `log` every method that it is run for.
 
-    It fails for a method after which a file is named here.
+    It fails for a method after which a file is named here. SigLIP's mass probe knows nothing; apart
+    from that all score alike.
     """
     folder = tmp_path / "project"
     folder.mkdir()
@@ -54,7 +63,12 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluated) -> Path:
     shutil.copy(ROOT / "params.yaml", folder)
     shutil.copytree(ROOT / "conf", folder / "conf")
     (tmp_path / "metrics.json").write_text(json.dumps(evaluated.metrics))
-    Path("evaluate.py").write_text(WRITES % str(tmp_path))
+    shutil.copytree(evaluated.root / "data" / "sealed", tmp_path / "sealed")
+    shutil.copytree(evaluated.root / "results" / "predictions", tmp_path / "predictions")
+    rows = read_table(evaluated.root / CHANGED, PREDICTIONS)
+    noise = np.random.default_rng(1).random(len(rows))
+    write_table(rows.assign(score=noise), tmp_path / "siglip.parquet", PREDICTIONS)
+    Path("evaluate.py").write_text(WRITES % (str(tmp_path), CHANGED))
     Path("dvc.yaml").write_text(json.dumps(DAG))
     for command in (
         ["git", "init", "--quiet"],
@@ -113,7 +127,7 @@ def test_other_encoders_are_rows_of_their_own(outside: Path) -> None:
     assert [(row.encoder, row.label) for row in rows] == [("resnet34", "clip with resnet34"), (None, "clip")]
     assert rows[1:] == of("clip")
     experiments.run_missing(rows)
-    tables.main("tables.html", "clip", f"resnet34 {default}")
+    tables.main("tables.html", "clip", f"resnet34 {default}", *PLACES)
     assert methods_run(outside) == ["clip", "clip"]
     assert [experiments.read_metrics(row)["encoder"] for row in rows] == ["resnet34", "auto"]
     assert own_rows(Path("tables.html")) == ["CLIP", "CLIP"]
@@ -122,7 +136,7 @@ def test_other_encoders_are_rows_of_their_own(outside: Path) -> None:
 
 def test_the_page_has_every_method_that_ran_and_names_one_that_failed(outside: Path) -> None:
     page = outside / "results" / "tables.html"
-    command = [sys.executable, "-m", "pipeline.evaluation.tables", str(page), "clip byol", ""]
+    command = [sys.executable, "-m", "pipeline.evaluation.tables", str(page), "clip byol", "", *PLACES]
     (outside / "byol").touch()
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 1
@@ -131,16 +145,35 @@ def test_the_page_has_every_method_that_ran_and_names_one_that_failed(outside: P
     assert own_rows(page) == ["CLIP"]
     assert '<div class="banner">No experiment, hence no row: byol.' in page.read_text()
     (outside / "byol").unlink()
-    tables.main(str(page), "clip byol", "")
+    tables.main(str(page), "clip byol", "", *PLACES)
     assert methods_run(outside) == ["clip", "byol", "byol"]
     assert own_rows(page) == ["CLIP", "BYOL"]
     assert "No experiment" not in page.read_text()
 
 
+def test_differences_that_exceed_their_intervals_are_told(outside: Path) -> None:
+    page = outside / "tables.html"
+    tables.main(str(page), "mv_clip_tr clip siglip", "", *PLACES)
+    part = page.read_text().split('<section id="differences">')[1]
+    assert "<b>AUC minus that of MV-CLIP + Tr</b>" in part
+    heads = re.findall(r'<th colspan="1" scope="col"[^>]*>(.*?)</th>', part)
+    assert heads == ["Method", "Encoder", *read_params().run.tasks]
+    lines = re.findall(r"<tr[^>]*>(.*?)</tr>", part)[1:]
+    probe, clip, siglip, tuned, *_ = lines
+    many = len(read_params().run.tasks)
+    assert f"LP 100 %: 1 of {2 * many} told from chance" in probe and "FT: 0 of " in tuned
+    assert clip.count('<span class="level"><b>+0.000</b>') == many
+    cells = dict(zip(heads[2:], re.findall(r"<td>(.*?)</td>", siglip), strict=True))
+    assert re.match(r'<span class="down"><b>−0\.\d{3}</b>.*\*$', cells.pop("mass_vindr"))
+    assert not any("*" in cell for cell in cells.values())
+    tables.main(str(page), "clip", "", *PLACES)
+    assert "differences" not in page.read_text()
+
+
 def test_without_any_experiment_there_is_no_page(outside: Path) -> None:
     (outside / "byol").touch()
     with pytest.raises(InputError, match="tables: no experiment of byol: no page"):
-        tables.main(str(outside / "tables.html"), "byol", "")
+        tables.main(str(outside / "tables.html"), "byol", "", *PLACES)
     assert not (outside / "tables.html").exists()
 
 
@@ -149,7 +182,7 @@ def test_an_unknown_method_stops_before_anything_is_run(tmp_path: Path, monkeypa
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     monkeypatch.chdir(tmp_path)  # no project of DVC, so that the next step would be another error
     with pytest.raises(InputError, match=r"tables: METHODS: clop, simclear unknown; allowed: mv_clip_tr, .*, none"):
-        tables.main(str(tmp_path / "tables.html"), "simclear clip clop", "")
+        tables.main(str(tmp_path / "tables.html"), "simclear clip clop", "", *PLACES)
 
 
 def test_methods_are_all_or_those_named_in_the_order_of_the_rows() -> None:
