@@ -1,14 +1,15 @@
 """Retrieval over the test breasts of a cohort: image to report, report to image, and CC to MLO."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics.pairwise import cosine_similarity
+from jaxtyping import Bool, Float32, Shaped
+from sklearn.preprocessing import normalize
 from torch import Tensor
 
 from pipeline.downstream.feature_table import feature_matrix, read_features
@@ -22,6 +23,8 @@ from pipeline.models.two_tower import load_model, read_config
 
 # Reports per forward pass of the text tower.
 BATCH = 256
+# Queries that meet the whole gallery at once: with 200,000 items 0.2 GB, and a few times that to rank them.
+QUERIES = 256
 T = TypeVar("T")
 
 
@@ -66,14 +69,15 @@ def questions(model_folder: Path, text: Path) -> Questions:
 
 
 def all_queries(images: pd.DataFrame, asked: Questions, with_reports: bool) -> dict[str, Queries]:
-    """cc_to_mlo, image_to_text and text_to_image of the test images of one cohort, as far as the model can be asked.
+    """cc_to_mlo, image_to_text and text_to_image of the test images of one cohort, as far as they and the model allow.
 
     Args:
         images: Rows of tables.FEATURES.
         asked: Of the model.
         with_reports: Whether breasts of this cohort have reports.
     """
-    found = {"cc_to_mlo": view_queries(images, asked.vectors)}
+    views = view_queries(images, asked.vectors)
+    found = {} if views is None else {"cc_to_mlo": views}
     if with_reports and asked.reports is not None:
         found |= image_text_queries(images, asked.keys, asked.reports)
     return found
@@ -132,32 +136,52 @@ def image_text_queries(images: pd.DataFrame, keys: pd.DataFrame, reports: pd.Ser
     gallery = paired.drop_duplicates("report_id").sort_values("report_id")
     breasts = paired.drop_duplicates("breast_id").sort_values("breast_id")
     own = pd.Index(gallery["report_id"]).get_indexer(breasts["report_id"])  # the report of each breast in the gallery
-    similarity = feature_matrix(paired, "embedding") @ np.stack(reports.loc[gallery["report_id"]].to_list()).T
-    facts = _texts(gallery["prompt_id"])
-    relevant = _texts(paired["prompt_id"])[:, None] == facts[None]
-    patients, found = _texts(paired["patient_id"]), best_ranks(similarity.T, relevant.T)
-    chances = float(relevant.mean()), float(relevant[:, own].mean())
-    all_reports = Queries(best_ranks(similarity[:, own], relevant[:, own]), patients, len(own), chances[1])
-    all_breasts = Queries(found[own], _texts(breasts["patient_id"]), len(patients), chances[1])
+    seen = feature_matrix(paired, "embedding"), _texts(paired["prompt_id"])
+    said = np.stack(reports.loc[gallery["report_id"]].to_list()), _texts(gallery["prompt_id"])
+    patients, facts = _texts(paired["patient_id"]), said[1]
+    ranks, every, shares = [], [], []
+    for similarity, relevant in _in_blocks(*seen, *said):
+        ranks.append(best_ranks(similarity, relevant))
+        every.append(best_ranks(similarity[:, own], relevant[:, own]))
+        shares.append(np.stack([relevant.mean(axis=1), relevant[:, own].mean(axis=1)]))
+    chance, chance_of_every = np.concatenate(shares, axis=1).mean(axis=1).tolist()
+    found = np.concatenate([best_ranks(*block) for block in _in_blocks(*said, *seen)])
+    all_reports = Queries(np.concatenate(every), patients, len(own), chance_of_every)
+    all_breasts = Queries(found[own], _texts(breasts["patient_id"]), len(patients), chance_of_every)
     return {
-        "image_to_text": Queries(best_ranks(similarity, relevant), patients, len(facts), chances[0], all_reports),
-        "text_to_image": Queries(found, facts, len(patients), chances[0], all_breasts),
+        "image_to_text": Queries(np.concatenate(ranks), patients, len(facts), chance, all_reports),
+        "text_to_image": Queries(found, facts, len(patients), chance, all_breasts),
     }
 
 
-def view_queries(images: pd.DataFrame, vectors: Literal["backbone", "embedding"]) -> Queries:
+def view_queries(images: pd.DataFrame, vectors: Literal["backbone", "embedding"]) -> Queries | None:
     """cc_to_mlo: of the breasts that have both views (the first image of each), which MLO belongs to a CC.
 
-    By the cosine of these vectors of tables.FEATURES.
+    By the cosine of these vectors of tables.FEATURES. None where no breast has both views.
     """
     first = images.sort_values("image_id").drop_duplicates(["breast_id", "view"])
     cc, mlo = (first[first["view"] == view].set_index("breast_id") for view in ("CC", "MLO"))
     breasts = cc.index.intersection(mlo.index).sort_values()
     if breasts.empty:
-        raise ValueError("expected test breasts with both views, found none")
-    similarity = cosine_similarity(*(feature_matrix(view.loc[breasts], vectors) for view in (cc, mlo)))
-    patients = _texts(cc.loc[breasts, "patient_id"])
-    return Queries(best_ranks(similarity, np.eye(len(breasts), dtype=bool)), patients, len(breasts), 1 / len(breasts))
+        return None
+    asked, searched = (normalize(feature_matrix(view.loc[breasts], vectors)) for view in (cc, mlo))
+    ids = _texts(breasts.to_series())
+    ranks = np.concatenate([best_ranks(*block) for block in _in_blocks(asked, ids, searched, ids)])
+    return Queries(ranks, _texts(cc.loc[breasts, "patient_id"]), len(breasts), 1 / len(breasts))
+
+
+def _in_blocks(
+    queries: Float32[np.ndarray, "query channel"],
+    asked: Shaped[np.ndarray, " query"],
+    items: Float32[np.ndarray, "item channel"],
+    answers: Shaped[np.ndarray, " item"],
+) -> Iterator[tuple[Float32[np.ndarray, "block item"], Bool[np.ndarray, "block item"]]]:
+    """Similarity of some queries to all items, and which of these answer them: those whose answer is what is asked."""
+    numbers = np.unique(np.concatenate([asked, answers]), return_inverse=True)[1]  # compare faster than texts
+    of_query, of_item = numbers[: len(asked)], numbers[len(asked) :]
+    for start in range(0, len(queries), QUERIES):
+        block = slice(start, start + QUERIES)
+        yield queries[block] @ items.T, of_query[block, None] == of_item
 
 
 def _texts(column: pd.Series) -> np.ndarray:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from pipeline.metrics.operating import partial_auc
+
 # Fewer patients on one side of a comparison give no usable percentile interval
 # (Obuchowski & Lieber, Academic Radiology 1998, 5:561-571: coverage of intervals for an AUC in small samples).
 MIN_PATIENTS = 10
@@ -18,6 +20,8 @@ LOW_PERCENTILE, HIGH_PERCENTILE = 2.5, 97.5  # a 95 % interval, as in the publis
 REACH = NormalDist().inv_cdf(HIGH_PERCENTILE / 100)  # standard errors to either end of one in closed form (1.96)
 # Resamples per matrix product: 100 x 50,000 patients of float64 are 40 MB.
 BLOCK_RESAMPLES = 100
+# Pairs of a patient with a positive and any patient, above which they are not counted one by one: 0.8 GB a matrix.
+MOST_PAIRS = 10**8
 Draws = Float[np.ndarray, " resample"]
 
 
@@ -64,7 +68,11 @@ def auc_interval(
     Returns:
         The statistic on all samples and its interval; all NaN if no cut point has MIN_PATIENTS on both sides.
     """
-    pairs = [auc_pairs(cut, scores, patients) for cut in cut_points(labels, patients)]
+    cuts = cut_points(labels, patients)
+    if are_many_pairs(cuts, patients):
+        value, drawn = ranked_draws(cuts, scores, patients, resamples, seed)
+        return Interval(value, *percentiles(drawn))
+    pairs = [auc_pairs(cut, scores, patients) for cut in cuts]
     return pair_interval(pairs, len(np.unique(patients)), resamples, seed)
 
 
@@ -87,6 +95,34 @@ def cut_points(
     """Binary readings of the labels (themselves, or grade >= k) that have MIN_PATIENTS patients on both sides."""
     cuts = [labels >= cut for cut in np.unique(labels)[1:]]
     return [c for c in cuts if min(len(np.unique(patients[c])), len(np.unique(patients[~c]))) >= MIN_PATIENTS]
+
+
+def are_many_pairs(cuts: Sequence[Bool[np.ndarray, " sample"]], patients: Shaped[np.ndarray, " sample"]) -> bool:
+    """Whether counting pairs of patients would take more than MOST_PAIRS: then `ranked_draws` has the same numbers."""
+    most = max((len(np.unique(patients[cut])) for cut in cuts), default=0)
+    return most * len(np.unique(patients)) > MOST_PAIRS
+
+
+def ranked_draws(
+    cuts: Sequence[Bool[np.ndarray, " sample"]],
+    scores: Float[np.ndarray, "*seeds sample"],
+    patients: Shaped[np.ndarray, " sample"],
+    resamples: int,
+    seed: int,
+) -> tuple[float, Draws]:
+    """What `pair_draws` gives of `auc_pairs`, from samples that are ranked and weighted instead of compared.
+
+    Slower where few patients have a positive, but its memory grows with the samples and not with the pairs of patients.
+    """
+    _, owner = np.unique(patients, return_inverse=True)
+
+    def mean_auc(weights: Float[np.ndarray, "block sample"]) -> Draws:
+        areas = [partial_auc(cut, row, weights, max_rate=1.0) for cut in cuts for row in np.atleast_2d(scores)]
+        return np.asarray(np.mean(areas, axis=0))
+
+    blocks = resample_counts(int(owner.max()) + 1, resamples, seed)
+    drawn = np.concatenate([mean_auc(counts[:, owner]) for counts in blocks])
+    return float(mean_auc(np.ones((1, len(owner))))[0]), drawn
 
 
 def auc_pairs(

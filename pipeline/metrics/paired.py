@@ -13,13 +13,14 @@ from pipeline.metrics.bootstrap import (
     Draws,
     Interval,
     PatientPairs,
+    are_many_pairs,
     auc_pairs,
     concordant_pairs,
     cut_points,
     gained_pairs,
     pair_draws,
-    pair_interval,
     percentiles,
+    ranked_draws,
 )
 from pipeline.metrics.survival import is_concordance_supported
 
@@ -31,6 +32,9 @@ class Difference(NamedTuple):
     low: float
     high: float
     p: float
+
+
+UNSUPPORTED = Difference(np.nan, np.nan, np.nan, np.nan)
 
 
 def paired_auc_gain(
@@ -45,8 +49,7 @@ def paired_auc_gain(
 
     Args and Returns: as `bootstrap.auc_interval`; the value lies in [-1, 1].
     """
-    pairs = _auc_gains(labels, scores_a, scores_b, patients)
-    return pair_interval(pairs, len(np.unique(patients)), resamples, seed)
+    return Interval(*auc_difference(labels, scores_a, scores_b, patients, resamples, seed)[:3])
 
 
 def auc_difference(
@@ -58,7 +61,12 @@ def auc_difference(
     seed: int,
 ) -> Difference:
     """`paired_auc_gain` with `bootstrap_p`; its arguments and its value."""
-    return _difference(_auc_gains(labels, scores_a, scores_b, patients), patients, resamples, seed)
+    cuts = cut_points(labels, patients)
+    if are_many_pairs(cuts, patients):
+        (a, drawn_a), (b, drawn_b) = (ranked_draws(cuts, s, patients, resamples, seed) for s in (scores_a, scores_b))
+        return _difference(a - b, drawn_a - drawn_b)
+    pairs = [gained_pairs(auc_pairs(c, scores_a, patients), auc_pairs(c, scores_b, patients)) for c in cuts]
+    return _pair_difference(pairs, patients, resamples, seed)
 
 
 def concordance_difference(
@@ -84,9 +92,9 @@ def concordance_difference(
         The difference in [-1, 1]; all NaN below MIN_PATIENTS with and without cancer.
     """
     if not is_concordance_supported(events, patients):
-        return _difference([], patients, resamples, seed)
+        return UNSUPPORTED
     pairs = (concordant_pairs(years, events, risk, patients) for risk in (risk_a, risk_b))
-    return _difference([gained_pairs(*pairs)], patients, resamples, seed)
+    return _pair_difference([gained_pairs(*pairs)], patients, resamples, seed)
 
 
 def bootstrap_p(drawn: Draws) -> float:
@@ -103,22 +111,13 @@ def bootstrap_p(drawn: Draws) -> float:
     return min(1.0, 2 * (1 + beyond) / (1 + len(known)))
 
 
-def _auc_gains(
-    labels: Bool[np.ndarray, " sample"] | Int[np.ndarray, " sample"],
-    scores_a: Float[np.ndarray, "*seeds_a sample"],
-    scores_b: Float[np.ndarray, "*seeds_b sample"],
-    patients: Shaped[np.ndarray, " sample"],
-) -> list[PatientPairs]:
-    """What a wins more than b, at every supported cut point."""
-    cuts = cut_points(labels, patients)
-    return [gained_pairs(auc_pairs(c, scores_a, patients), auc_pairs(c, scores_b, patients)) for c in cuts]
-
-
-def _difference(
+def _pair_difference(
     pairs: Sequence[PatientPairs], patients: Shaped[np.ndarray, " sample"], resamples: int, seed: int
 ) -> Difference:
     """Of pairs that hold what a wins more than b."""
-    if not pairs:
-        return Difference(np.nan, np.nan, np.nan, np.nan)
-    value, drawn = pair_draws(pairs, len(np.unique(patients)), resamples, seed)
+    return _difference(*pair_draws(pairs, len(np.unique(patients)), resamples, seed)) if pairs else UNSUPPORTED
+
+
+def _difference(value: float, drawn: Draws) -> Difference:
+    """With the interval and the p of what was drawn."""
     return Difference(value, *percentiles(drawn), bootstrap_p(drawn))

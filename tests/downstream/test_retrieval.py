@@ -144,8 +144,29 @@ def test_views_of_breasts_that_have_both() -> None:
     far = table.rename(columns={"embedding": "backbone"})
     far["backbone"] = [length * row for length, row in enumerate(far["backbone"], 1)]  # cosines do not see lengths
     assert view_queries(far, "backbone").ranks.tolist() == [1, 2]
-    with pytest.raises(ValueError, match="both views"):
-        view_queries(table[4:], "embedding")
+    assert view_queries(table[4:], "embedding") is None
+
+
+def test_galleries_are_met_by_a_few_queries_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(40, 5)) / 5**0.5
+    breasts = [f"{number:02}L" for number in range(20)]
+    views = [(breast, view) for breast in breasts for view in ("CC", "MLO")]
+    table = images([(*names, list(vector)) for names, vector in zip(views, vectors, strict=True)])
+    keys = pd.DataFrame({"breast_id": breasts, "report_id": [f"r{n % 7}" for n in range(20)]})
+    keys["prompt_id"] = [f"p{n % 7 % 3}" for n in range(20)]
+    reports = pd.Series({f"r{n}": rng.normal(size=5).astype(np.float32) for n in range(7)})
+
+    def asked() -> list[Queries]:
+        found = image_text_queries(table, keys, reports)
+        return [*found.values(), *(q.every_report for q in found.values()), view_queries(table, "embedding")]
+
+    whole = asked()
+    monkeypatch.setattr(retrieval, "QUERIES", 3)
+    for once, in_parts in zip(whole, asked(), strict=True):
+        np.testing.assert_array_equal(once.ranks, in_parts.ranks)
+        assert once.chance == pytest.approx(in_parts.chance) and once.gallery == in_parts.gallery
+    assert len({tuple(q.ranks) for q in whole}) == 5
 
 
 @pytest.mark.parametrize(("method", "vectors"), [("mama", "embedding"), ("none", "backbone")])

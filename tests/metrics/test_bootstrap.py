@@ -1,10 +1,13 @@
 """The matrix form of the patient bootstrap against resampling written out, and its coverage of patients."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from lifelines.utils import concordance_index
 from sklearn.metrics import average_precision_score, cohen_kappa_score, roc_auc_score
 
+from pipeline.metrics import bootstrap, paired
 from pipeline.metrics.bootstrap import (
     auc_interval,
     auc_pairs,
@@ -47,6 +50,16 @@ def test_every_resample_draws_as_many_patients_as_there_are() -> None:
     assert abs((counts == 0).mean() - (1 - 1 / 37) ** 37) < 0.02
 
 
+@pytest.fixture(params=["pairs", "ranks"])
+def counting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs of patients, or ranks of samples as where there are many of them."""
+    if request.param == "ranks":
+        monkeypatch.setattr(bootstrap, "MOST_PAIRS", 0)
+        monkeypatch.setattr(bootstrap, "auc_pairs", None)
+        monkeypatch.setattr(paired, "auc_pairs", None)
+
+
+@pytest.mark.usefixtures("counting")
 def test_auc_interval_equals_resampling_written_out(cohort) -> None:
     labels, scores, patients = cohort
     slow = [np.mean([roc_auc_score(labels[i], s[i]) for s in scores]) for i in drawn_samples(patients, 5)]
@@ -55,6 +68,7 @@ def test_auc_interval_equals_resampling_written_out(cohort) -> None:
     np.testing.assert_allclose(found[1:], np.percentile(slow, [2.5, 97.5]), atol=1e-12)
 
 
+@pytest.mark.usefixtures("counting")
 def test_paired_gain_equals_resampling_written_out(cohort) -> None:
     labels, scores, patients = cohort
     a, b = scores[0], scores[1:]
@@ -67,6 +81,7 @@ def test_paired_gain_equals_resampling_written_out(cohort) -> None:
     assert paired_auc_gain(labels, a, a, patients, RESAMPLES, 5) == (0, 0, 0)
 
 
+@pytest.mark.usefixtures("counting")
 def test_ordinal_interval_averages_the_cut_points(cohort) -> None:
     labels, scores, patients = cohort
     grades = labels.astype(int) + (scores[1] > 1.5)
@@ -74,6 +89,18 @@ def test_ordinal_interval_averages_the_cut_points(cohort) -> None:
     found = auc_interval(grades, scores[0], patients, RESAMPLES, 2)
     assert found.value == pytest.approx(macro_auc(grades, scores[0]), abs=1e-12)
     np.testing.assert_allclose(found[1:], np.percentile(slow, [2.5, 97.5]), atol=1e-12)
+
+
+def test_memory_of_many_pairs_grows_with_the_samples() -> None:
+    """20,000 patients of whom all but 1,000 have a positive: 3 GB a matrix of pairs."""
+    rng = np.random.default_rng(0)
+    labels, patients = np.arange(20_000) >= 1000, np.arange(20_000)
+    scores = labels + rng.normal(size=20_000)
+    tracemalloc.start()
+    found = auc_interval(labels, scores, patients, 2, 0)
+    assert tracemalloc.get_traced_memory()[1] < 200e6
+    tracemalloc.stop()
+    assert found.value == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
 
 def test_concordance_interval_equals_lifelines_on_every_resample(cohort) -> None:
