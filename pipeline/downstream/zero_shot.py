@@ -89,7 +89,7 @@ def zero_shot_rows(task: str, label: str, images: Mapping[str, pd.DataFrame], si
 def image_scores(
     images: pd.DataFrame, prompts: Mapping[int, Sequence[str]], embed: Embed, temperature: float
 ) -> Float64[np.ndarray, " image"]:
-    """Expected grade of each image, prompts speaking of its own side.
+    """`prompt_scores` of each image, prompts speaking of its own side.
 
     Args:
         images: Rows of tables.FEATURES with embeddings.
@@ -122,13 +122,15 @@ def prompt_scores(
     grades: Integer[np.ndarray, " grade"],
     temperature: float,
 ) -> Float64[np.ndarray, " image"]:
-    """Expected grade under the softmax of cosine / temperature.
+    """Of two grades, 0 and 1, the logit of the second; of more the expected grade, both by the softmax over them.
 
-    With two grades, 0 and 1, this is the sigmoid of the difference of the cosines over the temperature: it ranks as
-    the difference does.
+    The logit is the difference of the cosines over the temperature. As a probability, most images of a model with a
+    low temperature would be 0 or 1 to the last digit kept, and tie.
     """
-    cosines = images.astype(np.float64) @ anchors.T.astype(np.float64)
-    return expected_grade(softmax(cosines / temperature, axis=1), grades)
+    logits = images.astype(np.float64) @ anchors.T.astype(np.float64) / temperature
+    if len(grades) == 2:
+        return np.asarray(logits[:, 1] - logits[:, 0])
+    return expected_grade(softmax(logits, axis=1), grades)
 
 
 def text_side(model_folder: Path, keys: Sequence[str], text: Text) -> TextSide | None:

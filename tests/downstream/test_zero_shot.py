@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.special import expit
 
 from pipeline.downstream import zero_shot as module
+from pipeline.downstream.predictions import Origin, prediction_rows
 from pipeline.downstream.prompts import MAMMO_CLIP, caption_methods, prompt_methods
 from pipeline.downstream.zero_shot import ensemble_mean, image_scores, prompt_scores, text_side, zero_shot
 from pipeline.models.two_tower import load_model
@@ -43,7 +43,16 @@ def test_scores_by_hand_with_the_side_of_the_image() -> None:
     vectors = np.array([[0.8, 0.0, 0.6], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]], dtype=np.float32)
     images = pd.DataFrame({"image_id": list("abc"), "laterality": list("LRR"), "embedding": list(vectors)})
     found = image_scores(images, {0: ["no {side}"], 1: ["yes {side}"]}, embed, temperature=0.5)
-    np.testing.assert_allclose(found, [expit(0.2 / 0.5), expit(1.0 / 0.5), 0.5], rtol=1e-6)
+    np.testing.assert_allclose(found, [0.2 / 0.5, 1.0 / 0.5, 0.0], rtol=1e-6)
+
+
+def test_a_low_temperature_ties_no_two_images() -> None:
+    """At the paper's 0.007 a probability of cosines that differ by 0.2 and by 0.3 would be 1 to the last digit kept."""
+    anchors = np.eye(2, dtype=np.float32)
+    vectors = np.array([[0.5, 0.7], [0.5, 0.8], [0.7, 0.5]], dtype=np.float32)
+    scores = prompt_scores(vectors, anchors, np.array([0, 1]), temperature=0.007)
+    kept = prediction_rows(pd.DataFrame({"image_id": list("abc")}), scores, Origin("t", "m", "e", 0.0, 0, "test"))
+    assert kept["score"].rank().tolist() == [2, 3, 1]
 
 
 def test_ensemble_is_the_unit_mean_in_any_order() -> None:
