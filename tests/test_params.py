@@ -1,11 +1,13 @@
 """Every wrong value in params.yaml or a profile stops with file, key, value and what is allowed."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import get_args
 
 import pytest
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 
 from pipeline.errors import InputError
 from pipeline.params import by_encoder, read_params
@@ -274,3 +276,18 @@ def test_a_method_may_differ_from_the_profile_in_what_is_its_own() -> None:
         mama.temperature_image_text == optimisation.temperature_image_text and mama.clip_norm == optimisation.clip_norm
     )
     assert changed.for_method("clip") == changed
+
+
+def test_an_archive_of_ones_own_as_the_readme_adds_it(project: Path) -> None:
+    """Its YAML lines, and `mine` in the place of `screening`."""
+    readme = (ROOT / "README.md").read_text().split("## Your own archive")[1].split("\n## ")[0]
+    archive, annotations = re.findall(r"^ {7}mine: ((?:[^\n]*\n {14})?[^\n]*)$", readme, re.MULTILINE)
+    profile, run = project / "conf" / "profile" / "paper.yaml", project / "params.yaml"
+    yaml = YAML(typ="safe")
+    set_value(profile, "archives.mine", yaml.load(archive))
+    set_value(profile, "annotations.mine", yaml.load(annotations))
+    run.write_text(re.sub(r"\bscreening\b", "mine", run.read_text().replace("_screening", "_own")))
+    set_value(run, "profile", "paper")
+    found = read_params(project)
+    assert found.run.cohorts == ["mine", "vindr", "rsna"] and found.run.pretrain.cohorts == ["mine"]
+    assert found.profile.archives["mine"].adapter == "table"
