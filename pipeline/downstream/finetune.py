@@ -24,7 +24,7 @@ from pipeline.downstream.classifier import (
 from pipeline.downstream.features import autocast, chosen_device, write_features
 from pipeline.downstream.fit import Schedule, fit, shuffled_batches
 from pipeline.downstream.head import class_weights
-from pipeline.downstream.labels import DEVELOPMENT, graded_auc, image_grades
+from pipeline.downstream.labels import DEVELOPMENT, check_images, graded_auc, image_grades, warn_of_one_grade
 from pipeline.downstream.predictions import prediction_rows, write_predictions
 from pipeline.models.config import ModelConfig
 from pipeline.models.image_tower import ImageTower, feature_shape, hold_batch_norm
@@ -64,7 +64,8 @@ def finetune(
 
     And features/features.parquet (tables.FEATURES): the test images by the fine-tuned encoder under the Tr module of
     pretraining. And the fine-tuned classifier into tuned (`save_classifier`). A task that is not in the settings' list
-    gives no rows and no weights; so, with a warning, do training images that are all of one grade.
+    gives no rows and no weights; so, with a warning, do training images that are all of one grade, or none at all.
+    Validation images of one grade give a warning.
 
     Args:
         task_name: Name of the task.
@@ -81,7 +82,7 @@ def finetune(
         tuned: Folder of the classifier.
 
     Raises:
-        InputError: a GPU is asked for and none is there.
+        InputError: a GPU is asked for and none is there, or the task has no validation or no test image.
     """
     device, parts, embedded, model = chosen_device(compute), [], [], None
     keep_freed_memory()
@@ -94,6 +95,9 @@ def finetune(
         grades=_grades(task_name, rows["train"], settings),
     )
     if config.grades:
+        learned = {"labelled training": rows["train"], "labelled validation": rows["validation"]}
+        check_images(task_name, task.cohort, learned | {"test": rows["test"]})
+        warn_of_one_grade(task_name, rows["validation"]["grade"])
         model, tower, schedule = _start(model_folder, config, settings, downstream, device)
         images = ShardImages(shards, kept_row_groups(world=1))
         _train(model, images, rows["train"], rows["validation"], schedule, augment, compute, settings.seed)

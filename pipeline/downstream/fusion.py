@@ -66,12 +66,15 @@ def fuse(sources: Sources, settings: Fuse, seed: int, batch: dict[str, int], com
         out: Folder to write to.
 
     Raises:
-        InputError: training breasts have one grade alone of a label, or a GPU is asked for and none is there.
+        InputError: training breasts have one grade alone of a label, a split has no breast, or a GPU is asked for and
+            none is there.
     """
     labels = breast_labels(sources.cohort, settings.labels)
     _check_labels(labels[labels["split"] == "train"], settings.labels)
+    _check_breasts(sources, "labelled validation", labels[labels["split"] == "validation"])
     inputs = read_inputs(sources, settings.grid, batch, compute)
     tested = inputs.images.loc[inputs.images["split"] == "test", "breast_id"]
+    _check_breasts(sources, "test", tested)
     chosen = (labels.index[labels["split"] == "train"], labels.index[labels["split"] == "validation"], tested)
     train, validation, test = (breasts_of(inputs, list(ids)) for ids in chosen)
     standardise_images(inputs.banks, train)
@@ -124,6 +127,14 @@ def _check_labels(train: pd.DataFrame, labels: Sequence[str]) -> None:
                 f"fuse.labels: {label}: expected training breasts with and without it, found {having} and {lacking};"
                 " take another label or cohort"
             )
+
+
+def _check_breasts(sources: Sources, kind: str, breasts: pd.DataFrame | pd.Series) -> None:
+    """There are some."""
+    if breasts.empty:
+        raise InputError(
+            f"fuse.cohort: {sources.cohort.name}: expected {kind} breasts, found none; take another cohort"
+        )
 
 
 def _train(

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.downstream.features import over_images
-from pipeline.downstream.labels import image_grades
+from pipeline.downstream.labels import DEVELOPMENT, as_grades, read_images
 from pipeline.downstream.units import IDS
 from pipeline.models.co_attention import Tokens
 from pipeline.models.image_tower import ImageTower
@@ -125,11 +125,15 @@ def tokens_of(bank: Tokens, rows: Int[Tensor, "breast part"]) -> Tokens:
 def breast_labels(cohort: Path, labels: Sequence[str]) -> pd.DataFrame:
     """split and one column per label, by breast_id, of the development breasts of which a label is known.
 
-    A label is the highest grade of the images in which it is known, NaN where of none.
+    A breast is positive if any of its images is, NaN (unknown) if none is and one is unknown: as it is scored.
     """
-    graded = pd.concat([image_grades(cohort, label).assign(label=label) for label in labels])
-    by_breast = graded.groupby(["breast_id", "split", "label"])["grade"].max().unstack("label")
-    return by_breast.reindex(columns=list(labels)).astype(np.float32).reset_index("split")
+    images = read_images(cohort)
+    images = images[images["split"].isin(DEVELOPMENT)]
+    grades = pd.DataFrame({label: as_grades(images[label], label).astype("float64") for label in labels})
+    by_breast = grades.groupby([images["breast_id"], images["split"]])
+    highest, is_complete = by_breast.max(), by_breast.count().eq(by_breast.size(), axis=0)
+    known = highest.where((highest == 1) | is_complete).dropna(how="all")
+    return known.astype(np.float32).reset_index("split")
 
 
 def _image_maps(

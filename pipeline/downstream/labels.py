@@ -1,5 +1,7 @@
 """Labels of the training and validation splits as ordered grades; labels of the test split are never read."""
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pandas as pd
 from jaxtyping import Float, Integer
 
 from pipeline.cohorts.splits import patient_splits
+from pipeline.errors import InputError
 from pipeline.metrics.classification import macro_auc
 from pipeline.tables import COHORT, DENSITIES, read_table
 
@@ -43,6 +46,36 @@ def image_grades(cohort: Path, label: str) -> pd.DataFrame:
     known = graded[graded["split"].isin(DEVELOPMENT) & graded["grade"].notna()]
     columns = known[["image_id", "breast_id", "patient_id", "split"]]
     return columns.assign(grade=known["grade"].astype("int64")).reset_index(drop=True)
+
+
+def check_images(task: str, cohort: str, images: Mapping[str, pd.DataFrame]) -> None:
+    """Refuses a task without images to learn from, to choose by or to score.
+
+    Args:
+        task: Its name.
+        cohort: Where the images are from.
+        images: By what they are for: `labelled training`, `labelled validation`, `test`.
+
+    Raises:
+        InputError: one of them is empty.
+    """
+    for kind, rows in images.items():
+        if rows.empty:
+            raise InputError(
+                f"tasks.{task}: cohort {cohort}: expected {' and '.join(images)} images, found no {kind} image; take"
+                " another cohort or label, or divide the patients otherwise (filter.validation_fraction and"
+                " filter.test_fraction, or the dataset's own split)"
+            )
+
+
+def warn_of_one_grade(task: str, validation: pd.Series) -> None:
+    """Says so where no choice can be made by the validation images, since they have one grade alone."""
+    if validation.nunique() < 2:
+        print(
+            f"warning: {task}: validation images of one grade: nothing is chosen by them; taken are the strongest"
+            " penalty and the last epoch",
+            file=sys.stderr,
+        )
 
 
 def as_grades(values: pd.Series, label: str) -> pd.Series:

@@ -15,9 +15,10 @@ from pipeline.downstream.feature_table import feature_matrix, read_features
 from pipeline.downstream.fit import Schedule, one_thread
 from pipeline.downstream.fractions import nested_patients
 from pipeline.downstream.head import head_probabilities, train_linear_head
-from pipeline.downstream.labels import expected_grade, graded_auc, image_grades
+from pipeline.downstream.labels import check_images, expected_grade, graded_auc, image_grades, warn_of_one_grade
 from pipeline.downstream.logistic import logistic_path
 from pipeline.downstream.predictions import Origin, prediction_rows, scored_splits, write_predictions
+from pipeline.errors import InputError
 from pipeline.sections import Probe, Task, by_encoder
 
 Scores = dict[str, Float[np.ndarray, " _"]]  # by split of the predictions
@@ -56,16 +57,23 @@ def probe(
         seed: The project's; with each of the settings' seeds it decides which patients a fraction holds.
         out: Folder to write to.
 
-    A fraction whose training images are all of one grade gets no rows and a warning.
+    A fraction whose training images are all of one grade gets no rows and a warning; validation images of one grade
+    give a warning.
+
+    Raises:
+        InputError: the task has no image of a split, or a fraction is no whole percentage.
     """
+    if uneven := [fraction for fraction in settings.fractions if round(100 * fraction, 6) % 1]:
+        raise InputError(f"probe.fractions: expected whole percentages (0.1 is 10 %), found {uneven[0]}")
     graded = image_grades(cohort, task.label)
     train = graded[graded["split"] == "train"]
     drawn = {s: nested_patients(train, settings.fractions, np.random.default_rng([seed, s])) for s in settings.seeds}
+    warn_of_one_grade(task_name, graded.loc[graded["split"] == "validation", "grade"])
     schedule = _schedule(settings, network)
     parts = []
     with one_thread():
         for encoder, folder in features.items():
-            images = _images(graded, task, folder)
+            images = _images(task_name, graded, task, folder)
             logistic: dict[bytes, Scores] = {}
             for repeat, fraction in product(settings.seeds, settings.fractions):
                 rows = images.train["patient_id"].isin(drawn[repeat][fraction]).to_numpy()
@@ -107,13 +115,17 @@ def _schedule(settings: Probe, network: str) -> Schedule:
     return Schedule(settings.paper_epochs, by_encoder(settings.paper_batch, network), settings.paper_learning_rate)
 
 
-def _images(graded: pd.DataFrame, task: Task, features: Path) -> ProbeImages:
+def _images(task_name: str, graded: pd.DataFrame, task: Task, features: Path) -> ProbeImages:
     """Joins labels and features; only the development splits have labels here."""
     tables = {split: read_features(features / cohort) for split, cohort in scored_splits(task).items()}
     labelled = tables["test"].merge(graded[["image_id", "grade"]], on="image_id", validate="one_to_one")
     train, validation = (labelled[labelled["split"] == split] for split in ("train", "validation"))
     scored = {"validation": validation}
     scored |= {split: images[images["split"] == "test"] for split, images in tables.items()}
+    learned = {"labelled training": train, "labelled validation": validation}
+    check_images(task_name, task.cohort, learned | {"test": scored["test"]})
+    for split, cohort in scored_splits(task).items():
+        check_images(task_name, cohort, {"test": scored[split]})
     return ProbeImages(
         train[["patient_id"]],
         train["grade"].to_numpy(np.int64),

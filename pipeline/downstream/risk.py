@@ -28,7 +28,9 @@ METHODS: dict[str, tuple[str, type[ExamRisk] | type[ViewRisk]]] = {
 def risk(cohort: Path, features: Path, tuning: Tuning, settings: Risk, seed: int, out: Path) -> None:
     """Writes out/predictions.parquet: cumulative probabilities per test exam and year of the horizon.
 
-    They are calibrated on the validation exams (`risk_map`); where those do not suffice, a warning says so.
+    They are calibrated on the validation exams (`risk_map`); where those do not suffice, a warning says so. A cohort
+    without training or without validation exams of known years gives no rows and a warning: most public archives have
+    no follow-up.
 
     Args:
         cohort: Folder of the cohort table; follow-up is read of the train and validation splits only.
@@ -40,13 +42,20 @@ def risk(cohort: Path, features: Path, tuning: Tuning, settings: Risk, seed: int
 
     Raises:
         InputError: the encoder is fine-tuned on a GPU, and none is there.
-        ValueError: no training exam has a known year.
     """
     images, cohort_images = read_features(features), read_images(cohort)
     development = cohort_images[cohort_images["split"].isin(DEVELOPMENT)]
     followed = followed_exams(development, settings.exclude_screen_detected)
-    censoring = censoring_distribution(*observed(followed))
     exams = followed[targets(followed, settings.horizon_years)[1].any(dim=1).numpy()]
+    if lacking := sorted(set(DEVELOPMENT) - set(exams["split"])):
+        print(
+            f"warning: risk.cohort: {cohort.name}: no {' and no '.join(lacking)} exam with a cancer or a year of"
+            " follow-up; no risk model",
+            file=sys.stderr,
+        )
+        write_predictions([], out)
+        return
+    censoring = censoring_distribution(*observed(followed))
     exam_days = cohort_images.groupby("exam_id")["exam_day"].first()
     parts = []
     for method, (unit, architecture) in METHODS.items():
@@ -81,6 +90,7 @@ def _calibrated(method: str, risks: Risks, exams: pd.DataFrame, censoring: Censo
     """The test exams' risks by the validation exams' risk_map; where that is None, as predicted, with a warning."""
     outcomes = observed(exams.loc[risks.validation.index])
     if (calibrated := risk_map(risks.validation.to_numpy(), *outcomes, censoring)) is None:
-        print(f"warning: risk {method}: too few validation exams to calibrate, as predicted", file=sys.stderr)
+        reason = "too few validation exams, or risks that do not rank them"
+        print(f"warning: risk {method}: {reason}; not calibrated", file=sys.stderr)
         return risks.test
     return pd.DataFrame(calibrated(risks.test.to_numpy()), risks.test.index)

@@ -8,6 +8,7 @@ import torch
 from pipeline.allocator import keep_freed_memory
 from pipeline.downstream.classifier import image_scores, load_classifier, tuned_origin
 from pipeline.downstream.features import chosen_device
+from pipeline.downstream.labels import check_images
 from pipeline.downstream.predictions import prediction_rows, scored_splits, write_predictions
 from pipeline.params import by_encoder
 from pipeline.sections import Compute, Finetune, Task
@@ -39,7 +40,8 @@ def transfer(
         out: Folder to write to.
 
     Raises:
-        InputError: a GPU is asked for and none is there, or the classifier's files do not fit each other.
+        InputError: a GPU is asked for and none is there, the classifier's files do not fit each other, or a cohort has
+            no test image.
     """
     device, parts = chosen_device(compute), []
     keep_freed_memory()
@@ -50,6 +52,7 @@ def transfer(
         for split, cohort in scored_splits(task).items():
             if split != "test":
                 rows = index_shards(shards / cohort, ["test"])
+                check_images(task_name, cohort, {"test": rows})
                 scores = image_scores(model, ShardImages(shards / cohort), rows, batch, compute)
                 parts.append(prediction_rows(rows, scores, tuned_origin(task_name, settings, split)))
     write_predictions(parts, out)

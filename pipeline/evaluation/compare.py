@@ -93,6 +93,7 @@ def fetch_experiment(name: str, folder: Path, places: Places) -> Path:
         return Path()
     from dvc.api import DVCFileSystem  # seconds, and for this alone
     from dvc.exceptions import DvcException
+    from dvc_data.index import DataIndexError
     from scmrepo.exceptions import SCMError
 
     try:
@@ -100,7 +101,7 @@ def fetch_experiment(name: str, folder: Path, places: Places) -> Path:
         for path in (PARAMS_FILE, PROFILE_FOLDER, *places):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             files.get(str(path), str(folder / path), recursive=True)
-    except (DvcException, SCMError, OSError) as error:
+    except (DvcException, DataIndexError, SCMError, OSError) as error:
         raise InputError(
             f"compare: {name}: expected an experiment, branch, tag or commit whose predictions are in the cache, found:"
             f" {error}; dvc exp show lists the experiments, dvc pull fetches what is missing"

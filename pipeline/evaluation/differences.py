@@ -1,5 +1,6 @@
 """Which differences between the experiments of `make tables` exceed their intervals: a section of its page."""
 
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -34,8 +35,10 @@ def differences(base: Experiment, others: Sequence[Experiment], places: Places) 
         InputError: predictions are neither here nor in DVC's cache, or two experiments have other test images.
     """
     of_base = _scored(base, places)
-    found = {other.name: list(compare_scores(_scored(other, places), of_base, RESAMPLES)) for other in others}
-    return {setting: _family(found, setting) for setting in SETTINGS}
+    # The least p of a bootstrap is 2 / (resamples + 1): half of what Holm's correction asks of the least one.
+    resamples = max(RESAMPLES, math.ceil(4 * len(of_base) * len(others) / LEVEL))
+    found = {other.name: list(compare_scores(_scored(other, places), of_base, resamples)) for other in others}
+    return {setting: in_family(found, setting) for setting in SETTINGS}
 
 
 def _scored(experiment: Experiment, places: Places) -> list[Scored]:
@@ -45,8 +48,8 @@ def _scored(experiment: Experiment, places: Places) -> list[Scored]:
     return [unit for unit in images if unit.split == "test" and unit.setting in SETTINGS]
 
 
-def _family(found: Mapping[str, Sequence[Comparison]], setting: str) -> dict[str, list[Comparison]]:
-    """The rows of one setting, corrected together."""
+def in_family(found: Mapping[str, Sequence[Comparison]], setting: str) -> dict[str, list[Comparison]]:
+    """The rows of one setting by name, corrected together."""
     own = [(name, row) for name, rows in found.items() for row in rows if row.setting == setting]
     family = corrected([row for _, row in own])
     by_name: dict[str, list[Comparison]] = {}

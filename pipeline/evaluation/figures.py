@@ -181,13 +181,15 @@ def _draw_risk(figure: Figure, auc: pd.DataFrame, calibration: pd.DataFrame) -> 
     by_year.axhline(0.5, color="#cbd5e1", linewidth=1)
     reliability.axline((0, 0), slope=1, color="#cbd5e1", linewidth=1)
     for method, (name, colour) in RISK_CURVES.items():
-        rows = auc[auc["method"] == method].dropna()
-        by_year.plot(rows["year"], rows["auc"], color=colour, marker="o", markersize=4, label=name)
-        by_year.fill_between(rows["year"], rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0)
         groups = calibration[calibration["method"] == method].dropna()
         reliability.plot(groups["predicted"], groups["observed"], color=colour, marker="o", markersize=4, label=name)
+        rows = auc[auc["method"] == method].dropna()
+        if not rows.empty:  # there is a model, and a year with cancers enough
+            by_year.plot(rows["year"], rows["auc"], color=colour, marker="o", markersize=4, label=name)
+            by_year.fill_between(rows["year"], rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0)
     years = sorted(auc["year"].unique())
     by_year.set(title="Risk: AUC by horizon", xlabel="years", ylabel="AUC", xticks=years)
-    reliability.set(title=f"Risk within {years[-1]} years", xlabel="predicted, mean of a group of exams")
+    within = f" within {years[-1]} years" if years else ""
+    reliability.set(title=f"Risk{within}", xlabel="predicted, mean of a group of exams")
     reliability.set(ylabel="observed (Kaplan-Meier)", xlim=(0, None), ylim=(0, None))
     _legend_below(figure, 2)

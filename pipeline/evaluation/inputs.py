@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.errors import InputError
 from pipeline.sections import ENCODERS
 from pipeline.tables import COHORT, DRAFTS, FLOW, PREDICTIONS, REPORTS, SEALED, read_table
 
@@ -109,8 +110,14 @@ class EvaluationInputs:
 
 
 def read_predictions(folder: Path) -> pd.DataFrame:
-    """The predictions (tables.PREDICTIONS) of all task stages below a folder, in one table."""
+    """The predictions (tables.PREDICTIONS) of all task stages below a folder, in one table.
+
+    Raises:
+        InputError: there are none.
+    """
     files = sorted(folder.rglob("predictions.parquet"))
+    if not files:
+        raise InputError(f"{folder}: expected predictions.parquet of the tasks, found none; run the tasks (dvc repro)")
     return pd.concat([read_table(file, PREDICTIONS) for file in files], ignore_index=True)
 
 

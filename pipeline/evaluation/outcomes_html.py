@@ -144,6 +144,8 @@ def _with_counts(entry: dict[str, Any] | None) -> str:
 
 def _under_censoring(risk: dict[str, Any], horizon_years: int) -> str:
     """What Uno's c and the dynamic AUC are, and each method's dynamic AUCs and observed over expected cancers."""
+    if not risk:
+        return "<b>No risk model: the cohort's training or validation exams have no follow-up.</b>"
     by_year = [f"dynamic_auc_{year}y" for year in range(1, horizon_years + 1)]
     aucs = [f"{escape(name)} {', '.join(_plain(each[key], 'value') for key in by_year)}" for name, each in risk.items()]
     ratios = [f"{escape(name)} {_with_limits(each['observed_to_expected'], 'value')}" for name, each in risk.items()]
@@ -151,8 +153,8 @@ def _under_censoring(risk: dict[str, Any], horizon_years: int) -> str:
         f"Uno's c: a cancer before year {horizon_years} counts 1 / G², where G is the share of the development exams"
         " that were followed until then. Dynamic AUC at n years: cancers within n years, each counting 1 / G, against"
         f" exams known to be free of cancer beyond n years; at 1 to {horizon_years} years: {'; '.join(aucs)}. Observed"
-        f" (Kaplan-Meier) over expected cancers within {horizon_years} years, by risks calibrated on the"
-        f" validation exams: {'; '.join(ratios)}."
+        f" (Kaplan-Meier) over expected cancers within {horizon_years} years, by risks calibrated, where they"
+        f" suffice, on the validation exams: {'; '.join(ratios)}."
     )
 
 

@@ -27,7 +27,8 @@ RELIABILITY_GROUPS = 5  # of the figure: about 40 of the demo's test exams each
 def score_risk(
     predictions: pd.DataFrame, labels: pd.DataFrame, images: pd.DataFrame, risk: Risk, resamples: int, seed: int
 ) -> dict[str, Any]:
-    """Metrics of every method; each but the calibration has value, low, high, n and events.
+    """Metrics of every method, none of a cohort without follow-up; each but the calibration has value, low, high, n and
+    events.
 
     c_index, auc_1y ... auc_<horizon>y, calibration_<horizon>y (brier, brier_low, brier_high, ece, n); and corrected for
     censoring: uno_c, dynamic_auc_1y ... dynamic_auc_<horizon>y, observed_to_expected. encoder (frozen or finetuned) and
@@ -45,10 +46,12 @@ def score_risk(
     Raises:
         ValueError: an exam was scored that is not in the sealed test split, or no development exam has follow-up.
     """
+    by_method, found = scored_exams(predictions, labels, risk), {}
+    if not by_method:
+        return {}
     development = followed_exams(images[images["split"] != "test"], risk.exclude_screen_detected)
     censoring = censoring_distribution(*observed(development))
-    found = {}
-    for method, own in scored_exams(predictions, labels, risk).items():
+    for method, own in by_method.items():
         model = {"encoder": risk.encoder, "prior_exams": risk.prior_exams and method == "exam"}
         plain = _method_metrics(own, risk, resamples, seed)
         found[method] = model | plain | _censored_metrics(own, censoring, risk.horizon_years, resamples, seed)

@@ -12,8 +12,8 @@ from pipeline.evaluation.inputs import EvaluationInputs
 from pipeline.evaluation.risk_scores import score_risk
 from pipeline.evaluation.rounding import interval_metrics, rounded
 from pipeline.evaluation.scored import Scored, scored_breasts, scored_images
-from pipeline.metrics.bootstrap import Interval, auc_interval
-from pipeline.metrics.classification import auc, macro_auc
+from pipeline.metrics.bootstrap import Interval, auc_interval, cut_points
+from pipeline.metrics.classification import auc
 from pipeline.metrics.paired import paired_auc_gain
 from pipeline.metrics.weighted import weighted_interval, weighted_kappa
 from pipeline.sections import Run, Task
@@ -149,8 +149,9 @@ def unit_metrics(unit: Scored, grades: int, resamples: int, seed: int) -> Metric
     if not unit.is_ordinal:
         found["positives"] = int(labels.sum())
     if interval.is_supported and np.ptp(unit.scores, axis=0).any():
-        measure = macro_auc if unit.is_ordinal else auc
-        found["seed_std"] = rounded(float(np.std([measure(labels, scores) for scores in unit.scores], ddof=1)))
+        cuts = cut_points(labels, unit.patients)
+        by_seed = [np.mean([auc(cut, scores) for cut in cuts]) for scores in unit.scores]
+        found["seed_std"] = rounded(float(np.std(by_seed, ddof=1)))
     if interval.is_supported and unit.is_ordinal:
         kappa = kappa_interval(unit, grades, resamples, seed)
         limits = {"kappa_low": rounded(kappa.low), "kappa_high": rounded(kappa.high)}

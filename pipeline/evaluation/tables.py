@@ -80,11 +80,11 @@ def _classification(runs: Runs, paper: PaperTable, by_target: Mapping[tuple[str,
     ]
     rows = [Row([OURS], "group")]
     for metrics in runs:
-        tests = [metrics[task]["test"] if task else {} for _, task, *_ in columns]
+        tests = [_own_split(metrics, task) for _, task, *_ in columns]
         cells = [statistic(test.get(setting, {}).get("pretrained"), "auc") for test in tests for setting in SETTINGS]
         rows.append(Row([METHOD_NAMES[metrics["method"]], escape(metrics["encoder"]), *cells], "ours"))
     for name, baseline in runs[0]["baselines"].items():  # the same in all
-        tests = [runs[0][task]["test"] if task else {} for _, task, *_ in columns]
+        tests = [_own_split(runs[0], task) for _, task, *_ in columns]
         cells = [statistic(test.get(setting, {}).get(name), "auc") for test in tests for setting in SETTINGS]
         rows.append(Row([f"<code>{escape(name)}</code>", baseline_origin(baseline), *cells], "base"))
     rows.append(Row([THEIRS.format(paper.number, paper.source)], "group"))
@@ -93,6 +93,12 @@ def _classification(runs: Runs, paper: PaperTable, by_target: Mapping[tuple[str,
         rows.append(Row([escape(model), escape(network), *cells], "published"))
     measured = "; ".join(f"{escape(label)} of cohort {escape(cohort)}" for _, _, cohort, label in columns)
     return table(heads, rows, f"<b>AUC, image level.</b> Ours: {measured}.", words=2)
+
+
+def _own_split(metrics: Mapping[str, Any], task: str | None) -> Mapping[str, Any]:
+    """What was measured on a task's own test images; nothing where it is not run, or had too little to learn from."""
+    found: Mapping[str, Any] = metrics[task].get("test", {}) if task else {}
+    return found
 
 
 def _risk(runs: Runs) -> str:
@@ -125,16 +131,17 @@ def _retrieval(runs: Runs) -> str:
     caption = (
         "<b>Recall at 1, zero-shot.</b> Queries: images (image → report), distinct reports (report → image), one CC"
         " view of each breast (CC → MLO). Equal reports are one. Methods without text have CC → MLO alone."
+        " Intervals are over patients, of reports as queries over the facts they state."
     )
     return table(heads, rows, caption, words=2) + published_retrieval_table()
 
 
 def _differences(rows: Sequence[Experiment], metrics: Runs, params: Params, places: Places) -> str:
-    """All others against the method and encoder of params.yaml, or the first row where that is not among them."""
+    """All others against the method of params.yaml, with its encoder or else the first, or else the first row."""
     if len(rows) < 2:
         return ""
-    own = (row for row in rows if row.method == params.run.pretrain.method and row.encoder is None)
-    base = next(own, rows[0])
+    own = sorted((row for row in rows if row.method == params.run.pretrain.method), key=lambda row: row.encoder or "")
+    base = own[0] if own else rows[0]
     found = differences(base, [row for row in rows if row != base], places)
     by_name = {row.name: run for row, run in zip(rows, metrics, strict=True)}
     return differences_table(base, by_name, found, list(params.run.tasks))
@@ -151,7 +158,8 @@ def main(out: str, methods: str, encoders: str, sealed: str, predictions: str) -
         predictions: Folder of its predictions.
 
     Raises:
-        InputError: a name is no method's, or an experiment failed; the page has the others by then.
+        InputError: a name is no method's; or, when the page is written, an experiment failed, or the predictions of one
+            cannot be read, without which there are no differences.
     """
     params = read_params()
     rows = wanted(params, chosen_methods(methods.split()), encoders.split())
@@ -164,6 +172,7 @@ def main(out: str, methods: str, encoders: str, sealed: str, predictions: str) -
     page = Path(out)
     page.parent.mkdir(parents=True, exist_ok=True)
     metrics = [read_metrics(experiment) for experiment in done]
+    page.write_text(render(metrics, params.run.tasks, missing))  # in case predictions have gone since
     compared = _differences(done, metrics, params, Places(Path(sealed), Path(predictions)))
     page.write_text(render(metrics, params.run.tasks, missing, compared))
     print(f"Tables: {out}. Experiments: {' '.join(experiment.name for experiment in done)}")

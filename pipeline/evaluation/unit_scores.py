@@ -92,8 +92,8 @@ def learned_scores(
 def _learned(
     known: tuple[Scored, Scored] | None, others: Float64[np.ndarray, "seed other summary"]
 ) -> Float64[np.ndarray, "seed other"]:
-    """`learned_scores` of every seed; NaN without validation patients enough."""
-    if known is None or not cut_points(known[0].labels, known[0].patients):
+    """`learned_scores` of every seed; NaN without validation patients enough, and of no unit none."""
+    if known is None or not others.shape[1] or not cut_points(known[0].labels, known[0].patients):
         return np.full(others.shape[:2], np.nan)
     return np.stack([learned_scores(known[0].labels, *pair) for pair in zip(_columns(*known), others, strict=True)])
 

@@ -20,7 +20,7 @@ from pipeline.models.two_tower import load_model
 from pipeline.params import read_params
 from pipeline.sections import Compute, Finetune, Task
 from pipeline.shards.read import ShardImages, index_shards
-from pipeline.tables import COHORT, PREDICTIONS, read_table, write_table
+from pipeline.tables import COHORT, PREDICTIONS, SHARD, read_table, write_table
 
 Write = Callable[..., pd.DataFrame]
 ROOT = Path(__file__).resolve().parents[2]
@@ -211,6 +211,26 @@ def test_one_grade_only_warns_and_gives_no_rows(folder: Path, capsys: pytest.Cap
     assert run(folder, task=task).empty
     assert read_features(folder / "out/features").empty
     assert "mass_small: one grade only" in capsys.readouterr().err
+
+
+def test_a_task_without_labelled_validation_images_is_named(folder: Path) -> None:
+    file = folder / "cohort" / "images.parquet"
+    images = read_table(file, COHORT)
+    images.loc[images["split"] == "validation", "mass"] = None
+    write_table(images, file, COHORT)
+    with pytest.raises(InputError, match=r"tasks\.mass_small: cohort small: .* found no labelled validation image"):
+        run(folder)
+
+
+def test_a_cohort_without_test_images_is_not_transferred_to(folder: Path, elsewhere: object) -> None:
+    run(folder)
+    (folder / "all/third").mkdir()
+    for shard in (folder / "all/other").glob("shard-*.parquet"):
+        rows = read_table(shard, SHARD)
+        rows["image_id"] = rows["image_id"].str.replace("other", "third")
+        write_table(rows.assign(split="train"), folder / "all/third" / shard.name, SHARD)
+    with pytest.raises(InputError, match=r"tasks\.mass_small: cohort third: expected test images, found no test image"):
+        run_transfer(folder, MASS.model_copy(update={"score_on": ["third"]}))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")

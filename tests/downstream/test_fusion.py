@@ -132,6 +132,14 @@ def test_a_label_that_nobody_knows_is_refused(tmp_path: Path, write_archive: Arc
         run(tmp_path)
 
 
+def test_a_cohort_without_validation_breasts_is_refused(tmp_path: Path, archive: pd.DataFrame) -> None:
+    file = tmp_path / "cohort" / "images.parquet"
+    images = read_table(file, COHORT)
+    write_table(images[images["split"] != "validation"], file, COHORT)
+    with pytest.raises(InputError, match=r"fuse\.cohort: cohort: expected labelled validation breasts, found none"):
+        run(tmp_path)
+
+
 def test_a_method_does_not_depend_on_what_it_does_not_see() -> None:
     torch.manual_seed(0)
     count, model = BATCH + 3, CoAttentionClassifier((4, 8), (5, 2), 2, 16)

@@ -104,18 +104,23 @@ def test_tokens_of_keeps_every_present_token_in_its_place() -> None:
     assert tokens_of(bank, torch.tensor([[0], [0]])).states.shape == (2, 1, 2)
 
 
-def test_a_breast_label_is_any_known_images_and_unknown_where_of_none(tmp_path: Path, write_archive: Archive) -> None:
+def test_a_breast_label_is_any_images_and_unknown_as_it_is_scored(tmp_path: Path, write_archive: Archive) -> None:
     write_archive(tmp_path, patients=4)
     file = tmp_path / "cohort" / "images.parquet"
     images = read_table(file, COHORT).sort_values("image_id", ignore_index=True)
     images["malignant"] = images["calcification"] = None
     one, two = images.index[images["breast_id"] == "small-p001-e0-L"]
-    images.loc[one, "malignant"], images.loc[two, "calcification"] = True, False
+    images.loc[one, "malignant"] = True
+    images.loc[[one, two], "calcification"] = False
     write_table(images, file, COHORT)
     found = breast_labels(tmp_path / "cohort", ["malignant", "calcification"])
     assert found.reset_index().to_dict("records") == [
         {"breast_id": "small-p001-e0-L", "split": "train", "malignant": 1.0, "calcification": 0.0}
     ]
+    images.loc[one, "calcification"] = None  # the other image's is negative: that of the breast is not known
+    write_table(images, file, COHORT)
+    found = breast_labels(tmp_path / "cohort", ["malignant", "calcification"])
+    assert found["malignant"].tolist() == [1] and found["calcification"].isna().all()
     images.loc[images.index != one, "malignant"] = False
     images["calcification"] = None
     write_table(images, file, COHORT)

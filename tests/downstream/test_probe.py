@@ -15,8 +15,9 @@ from pipeline.downstream.feature_table import read_features
 from pipeline.downstream.fit import Schedule
 from pipeline.downstream.head import class_weights, train_linear_head
 from pipeline.downstream.probe import probe
+from pipeline.errors import InputError
 from pipeline.sections import Probe, Task
-from pipeline.tables import COHORT, PREDICTIONS, read_table, write_table
+from pipeline.tables import COHORT, FEATURES, PREDICTIONS, read_table, write_table
 
 SETTINGS = Probe(
     fractions=[0.1, 0.5, 1.0],
@@ -145,6 +146,42 @@ def test_one_grade_only_warns_and_gives_no_rows(
     task = Task(cohort="small", label="calcification", unit="image", kind="binary", score_on=["other"])
     assert run(tmp_path, task).empty
     assert "mass_small: one grade only, fraction 0.1, seed 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("split", "known", "found"),
+    [("validation", "mass", "labelled validation"), ("train", "mass", "labelled training"), ("test", None, "test")],
+)
+def test_a_task_without_images_of_a_split_is_named(
+    tmp_path: Path, truth: pd.DataFrame, split: str, known: str | None, found: str
+) -> None:
+    file, features = tmp_path / "own/cohort/images.parquet", tmp_path / "features"
+    images = read_table(file, COHORT)
+    if known:
+        images.loc[images["split"] == split, known] = None
+        write_table(images, file, COHORT)
+    else:
+        for kept in features.glob("*/small/features.parquet"):
+            rows = read_table(kept, FEATURES)
+            write_table(rows[rows["split"] != split], kept, FEATURES)
+    with pytest.raises(InputError, match=f"tasks.mass_small: cohort small: .* found no {found} image; take another"):
+        run(tmp_path, MASS)
+
+
+def test_validation_images_of_one_grade_are_told(
+    tmp_path: Path, truth: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "own" / "cohort" / "images.parquet"
+    images = read_table(file, COHORT)
+    images.loc[images["split"] == "validation", "mass"] = False
+    write_table(images, file, COHORT)
+    assert not run(tmp_path, MASS).empty
+    assert capsys.readouterr().err.count("warning: mass_small: validation images of one grade") == 1
+
+
+def test_fractions_that_would_share_a_name_are_refused(tmp_path: Path, truth: pd.DataFrame) -> None:
+    with pytest.raises(InputError, match=r"probe\.fractions: expected whole percentages .* found 0.014"):
+        run(tmp_path, MASS, settings=SETTINGS.model_copy(update={"fractions": [0.01, 0.014, 1.0]}))
 
 
 def test_at_the_whole_fraction_lp_does_not_depend_on_the_seed(tmp_path: Path, truth: pd.DataFrame) -> None:

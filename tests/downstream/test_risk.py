@@ -95,6 +95,20 @@ def test_validation_without_cancer_still_trains(tmp_path: Path, write_archive: W
     assert run(tmp_path)["score"].notna().all()
 
 
+@pytest.mark.parametrize("splits", [["train", "validation", "test"], ["validation"]])
+def test_a_cohort_without_follow_up_has_no_risk_model(
+    tmp_path: Path, write_archive: WriteArchive, splits: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_archive(tmp_path, patients=40)
+    file = tmp_path / "cohort" / "images.parquet"
+    images = read_table(file, COHORT)
+    images.loc[images["split"].isin(splits), ["years_to_cancer", "years_followed"]] = None
+    write_table(images, file, COHORT)
+    assert run(tmp_path).empty
+    told = " and no ".join(split for split in splits if split != "test")
+    assert f"warning: risk.cohort: cohort: no {told} exam with a cancer" in capsys.readouterr().err
+
+
 def test_units_hold_every_image_once_with_its_view_and_side(tmp_path: Path, write_archive: WriteArchive) -> None:
     write_archive(tmp_path, patients=3)
     images = read_features(tmp_path / "features")

@@ -14,7 +14,7 @@ from pipeline.evaluation.outcomes_html import risk_table
 from pipeline.evaluation.report import SECTIONS, evaluate
 from pipeline.evaluation.samples import sample_breasts
 from pipeline.evaluation.summary import print_summary
-from pipeline.tables import PREDICTIONS, read_table, write_table
+from pipeline.tables import PREDICTIONS, SEALED, read_table, write_table
 from pipeline.training.record import HistoryRow
 from tests.evaluation.fake_project import write_project
 
@@ -191,6 +191,22 @@ def test_a_run_without_binary_tasks_still_has_its_report(evaluated, tmp_path) ->
     run = evaluated.run.model_copy(update={"tasks": tasks})
     evaluate(evaluated.inputs, run, tmp_path / "metrics.json", tmp_path / "report", tmp_path / "plots")
     assert "Like table 1" not in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_archives_without_follow_up_or_without_a_label_have_their_report(evaluated, tmp_path) -> None:
+    """As VinDr-Mammo and RSNA are published: no follow-up, and one of them does not know masses."""
+    inputs, run = write_project(tmp_path / "project", evaluated.run), evaluated.run
+    (tmp_path / "project/results/predictions/risk/predictions.parquet").unlink()
+    sealed = inputs.sealed / "screening" / "labels.parquet"
+    images = read_table(sealed, SEALED)
+    write_table(images.assign(mass=None, years_to_cancer=None, years_followed=None), sealed, SEALED)
+    evaluate(inputs, run, tmp_path / "metrics.json", tmp_path / "report", tmp_path / "plots")
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["risk"] == {}
+    entry = metrics["mass_vindr"]["transfer_screening"]["lp_100"]["pretrained"]
+    assert (entry["auc"], entry["n"]) == (None, 0)
+    assert metrics["mass_vindr"]["test"] == evaluated.metrics["mass_vindr"]["test"]
+    assert "No risk model: the cohort" in (tmp_path / "report" / "report.html").read_text()
 
 
 def test_a_method_without_text_has_its_report(evaluated, tmp_path) -> None:

@@ -94,6 +94,17 @@ def test_a_baseline_that_scored_other_units_is_refused(evaluated) -> None:
         score_task([pretrained, baseline], 2, 100, 0)
 
 
+def test_the_spread_over_seeds_is_of_the_statistic_beside_it() -> None:
+    """A grade of two patients is no cut point of the AUC, nor of its spread."""
+    generator = np.random.default_rng(0)
+    grades, patients = np.array([0, 1, 2] * 20 + [3] * 2), np.arange(62).astype(str)
+    scores = np.stack([grades + generator.normal(size=62) for _ in range(3)])
+    scores[1, -2:] = -9  # one seed ranks the rare grade last
+    found = unit_metrics(Scored("t", "test", "lp_10", "pretrained", True, grades, scores, patients), 4, 100, 0)
+    aucs = [np.mean([roc_auc_score(grades >= cut, seed) for cut in (1, 2)]) for seed in scores]
+    assert (found["auc"], found["seed_std"]) == (round(np.mean(aucs), 4), round(np.std(aucs, ddof=1), 4))
+
+
 def test_ordinal_task_has_cut_point_auc_and_kappa(evaluated) -> None:
     rows = joined(evaluated, "density_vindr", "test", "vindr", method="ft")
     grades = rows["density"].map(DENSITIES.index).astype(int)

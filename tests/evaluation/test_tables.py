@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.evaluation import experiments, tables
+from pipeline.evaluation import differences, experiments, tables
 from pipeline.evaluation.classification_html import METHOD_NAMES
+from pipeline.evaluation.comparison import Comparison
 from pipeline.evaluation.published import FILE
 from pipeline.params import read_params
 from pipeline.tables import PREDICTIONS, read_table, write_table
@@ -170,6 +171,46 @@ def test_differences_that_exceed_their_intervals_are_told(outside: Path) -> None
     assert "differences" not in page.read_text()
 
 
+def test_the_base_of_the_differences_is_the_method_of_the_parameters(outside: Path) -> None:
+    tables.main("tables.html", "clip siglip", "", *PLACES)
+    assert "<b>AUC minus that of CLIP</b> (auto)" in Path("tables.html").read_text()  # mv_clip_tr has no row
+    edit_yaml(Path("params.yaml"), lambda content: content["pretrain"].update(method="siglip"))
+    tables.main("tables.html", "clip siglip", "", *PLACES)
+    assert "<b>AUC minus that of SigLIP</b> (auto)" in Path("tables.html").read_text()
+
+
+def test_without_predictions_in_the_cache_the_page_is_there(outside: Path) -> None:
+    experiments.run_missing(of("clip", "siglip"))
+    for folder in Path(".dvc/cache").rglob("*.dir"):
+        folder.unlink()
+    with pytest.raises(InputError, match=r"compare: table-.*: expected an experiment.* whose predictions are in the"):
+        tables.main("tables.html", "clip siglip", "", *PLACES)
+    assert own_rows(Path("tables.html")) == ["CLIP", "SigLIP"]
+
+
+def compared(task: str, setting: str, p: float) -> Comparison:
+    return Comparison(task, "test", setting, "AUC", 0.7, 0.6, 0.1, 0.05, 0.15, p, np.nan, 40)
+
+
+def test_the_differences_of_a_setting_are_one_family() -> None:
+    lost = compared("birads", "lp_100", np.nan)._replace(difference=np.nan)
+    rows = {
+        "one": [compared("mass", "lp_100", 0.02), lost, compared("mass", "ft_100", 0.04)],
+        "two": [compared("mass", "lp_100", 0.03)],
+    }
+    family = {setting: differences.in_family(rows, setting) for setting in ("lp_100", "ft_100")}
+    ps = {name: [row.p_holm for row in line] for name, line in family["lp_100"].items()}
+    np.testing.assert_array_equal([*ps["one"], *ps["two"]], [0.04, np.nan, 0.04])  # 0.02 x 2, and not below it
+    assert family["ft_100"]["one"][0].p_holm == 0.04
+    base, *others = of("clip", "byol", "dino")
+    runs = {name: {"method": row.method, "encoder": "net"} for name, row in zip(rows, others, strict=True)}
+    page = differences.differences_table(base, runs | {base.name: {"encoder": "net"}}, family, ["mass", "birads"])
+    assert "LP 100 %: 2 of 2 told from chance" in page and "FT: 1 of 1 told" in page
+    first, second = (re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r'<tr class="">.*?</tr>', page)[:2])
+    assert first[0].endswith("</span>*") and "n/a" in first[1]
+    assert second[0].endswith("</span>*") and "–" in second[1]
+
+
 def test_without_any_experiment_there_is_no_page(outside: Path) -> None:
     (outside / "byol").touch()
     with pytest.raises(InputError, match="tables: no experiment of byol: no page"):
@@ -243,6 +284,13 @@ def test_a_method_without_text_has_dashes(evaluated) -> None:
     rows = re.findall(r'<tr class="ours">.*?</tr>', re.split(r'<section id="table-5">', page)[1])
     simclr = next(row for row in rows if "SimCLR" in row)
     assert simclr.count("–") == 2 * len(evaluated.metrics["retrieval"])
+
+
+def test_a_task_that_nothing_was_scored_of_has_dashes(evaluated) -> None:
+    runs = runs_of(evaluated.metrics)
+    runs[0]["mass_vindr"] = {}
+    row = re.search(r'<tr class="ours">.*?</tr>', tables.render(runs, evaluated.run.tasks))
+    assert row and row[0].count("–") == 4
 
 
 def test_a_paper_s_task_that_is_not_run_keeps_its_published_rows(evaluated) -> None:

@@ -102,6 +102,15 @@ def test_learned_scores_are_scikit_learns_fit_on_validation_with_views_missing(p
             np.testing.assert_array_equal(unit.labels, labels)
 
 
+def test_a_cohort_without_a_known_label_has_no_units(project: Simulated) -> None:
+    own, transfer = project.all_units("exam_id")["learned"]
+    sealed = {name: rows[rows["split"] == "test"] for name, rows in project._asdict().items()}
+    unknown = sealed | {"there": sealed["there"].assign(mass=pd.Series(pd.NA, sealed["there"].index, "boolean"))}
+    found = project.all_units("exam_id", labels=unknown)["learned"]
+    np.testing.assert_array_equal(found[0].scores, own.scores)
+    assert found[1].scores.shape == (len(SEEDS), 0) and transfer.scores.shape[1] > 0
+
+
 def aucs(kind: str, seed: int) -> dict[str, float]:
     """Mean AUC of exams over both seeds, by aggregate."""
     sizes = {"validation": 400, "test": 4000}
