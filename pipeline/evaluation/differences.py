@@ -94,5 +94,5 @@ def _cell(row: Comparison) -> str:
     """A difference with its interval."""
     if np.isnan(row.difference):
         return gain({"auc": None})
-    mark = "*" if row.p_holm < LEVEL else ""
-    return gain({"auc": row.difference, "low": row.low, "high": row.high}) + mark
+    cell = gain({"auc": row.difference, "low": row.low, "high": row.high})
+    return cell.replace("</b>", "*</b>") if row.p_holm < LEVEL else cell
