@@ -102,13 +102,14 @@ def _own_split(metrics: Mapping[str, Any], task: str | None) -> Mapping[str, Any
 
 
 def _risk(runs: Runs) -> str:
-    """Table 4."""
-    rows = [Row([OURS], "group")]
-    for metrics in runs:
-        for kind, measured in metrics["risk"].items():
-            cells = [statistic(measured.get(column), "value") for column in RISK_COLUMNS]
-            name = f"{METHOD_NAMES[metrics['method']]}, {risk_name(kind, measured)}"
-            rows.append(Row([escape(name), escape(metrics["encoder"]), *cells], "ours"))
+    """Table 4: the rows of every method for one kind of risk model, then for the next."""
+    rows = []
+    for kind in dict.fromkeys(kind for metrics in runs for kind in metrics["risk"]):
+        own = [metrics for metrics in runs if kind in metrics["risk"]]
+        rows.append(Row([escape(f"{OURS}: {risk_name(kind, own[0]['risk'][kind])}")], "group"))
+        for metrics in own:
+            cells = [statistic(metrics["risk"][kind].get(column), "value") for column in RISK_COLUMNS]
+            rows.append(Row([METHOD_NAMES[metrics["method"]], escape(metrics["encoder"]), *cells], "ours"))
     rows.append(Row([THEIRS.format(4, "a private set of 2,245 exams")], "group"))
     for (model, network), printed in published_table(4, metric).items():
         rows.append(Row([escape(model), escape(network), *(printed.get(c, DASH) for c in RISK_COLUMNS)], "published"))

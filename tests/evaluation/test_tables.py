@@ -272,6 +272,8 @@ def test_every_row_and_column_of_the_paper_and_of_every_method(evaluated) -> Non
         }
         cells = re.findall(r"<td[^>]*>([\d.]+)</td>", part)
         assert printed <= set(cells), number
+    kinds = re.findall(r'<tr class="group"><th[^>]*>This project[^:]*: (\w+) aggregator', parts[3])
+    assert kinds == ["with", "without"]
     for part in parts[:3]:
         baseline = next(row for row in re.findall(r"<tr.*?</tr>", part) if ">mirai_resnet18<" in row)
         assert "weights: random" in baseline and "–" in baseline  # nothing is fine-tuned
