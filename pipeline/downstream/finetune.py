@@ -29,8 +29,7 @@ from pipeline.downstream.predictions import prediction_rows, write_predictions
 from pipeline.models.config import ModelConfig
 from pipeline.models.image_tower import ImageTower, feature_shape, hold_batch_norm
 from pipeline.models.two_tower import load_model, read_config
-from pipeline.params import by_encoder
-from pipeline.sections import Augment, Compute, Downstream, Finetune, Task
+from pipeline.sections import Augment, Compute, Downstream, Finetune, Task, by_encoder
 from pipeline.shards.read import ShardImages, index_shards
 from pipeline.tables import SPLITS
 from pipeline.training.augment import augment as deform

@@ -123,9 +123,9 @@ def _images(task_name: str, graded: pd.DataFrame, task: Task, features: Path) ->
     scored = {"validation": validation}
     scored |= {split: images[images["split"] == "test"] for split, images in tables.items()}
     learned = {"labelled training": train, "labelled validation": validation}
-    check_images(task_name, task.cohort, learned | {"test": scored["test"]})
     for split, cohort in scored_splits(task).items():
-        check_images(task_name, cohort, {"test": scored[split]})
+        own = learned if split == "test" else {}
+        check_images(task_name, cohort, own | {"test": scored[split]})
     return ProbeImages(
         train[["patient_id"]],
         train["grade"].to_numpy(np.int64),

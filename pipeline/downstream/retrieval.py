@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Bool, Float32, Int64
 from sklearn.preprocessing import normalize
 from torch import Tensor
 
@@ -133,12 +133,13 @@ def image_text_queries(images: pd.DataFrame, keys: pd.DataFrame, reports: pd.Ser
     paired = images.merge(keys[["breast_id", "report_id", "prompt_id"]], on="breast_id", validate="many_to_one")
     if paired.empty:
         raise ValueError("expected test breasts with a report, found none; check evaluate.report_cohorts")
+    paired["facts"] = pd.factorize(paired["prompt_id"])[0]  # compare faster than texts
     gallery = paired.drop_duplicates("report_id").sort_values("report_id")
     breasts = paired.drop_duplicates("breast_id").sort_values("breast_id")
     own = pd.Index(gallery["report_id"]).get_indexer(breasts["report_id"])  # the report of each breast in the gallery
-    seen = feature_matrix(paired, "embedding"), _texts(paired["prompt_id"])
-    said = np.stack(reports.loc[gallery["report_id"]].to_list()), _texts(gallery["prompt_id"])
-    patients, facts = _texts(paired["patient_id"]), said[1]
+    seen = feature_matrix(paired, "embedding"), paired["facts"].to_numpy()
+    said = np.stack(reports.loc[gallery["report_id"]].to_list()), gallery["facts"].to_numpy()
+    patients, facts = _texts(paired["patient_id"]), _texts(gallery["prompt_id"])
     ranks, every, shares = [], [], []
     for similarity, relevant in _in_blocks(*seen, *said):
         ranks.append(best_ranks(similarity, relevant))
@@ -165,23 +166,21 @@ def view_queries(images: pd.DataFrame, vectors: Literal["backbone", "embedding"]
     if breasts.empty:
         return None
     asked, searched = (normalize(feature_matrix(view.loc[breasts], vectors)) for view in (cc, mlo))
-    ids = _texts(breasts.to_series())
+    ids = np.arange(len(breasts))
     ranks = np.concatenate([best_ranks(*block) for block in _in_blocks(asked, ids, searched, ids)])
     return Queries(ranks, _texts(cc.loc[breasts, "patient_id"]), len(breasts), 1 / len(breasts))
 
 
 def _in_blocks(
     queries: Float32[np.ndarray, "query channel"],
-    asked: Shaped[np.ndarray, " query"],
+    asked: Int64[np.ndarray, " query"],
     items: Float32[np.ndarray, "item channel"],
-    answers: Shaped[np.ndarray, " item"],
+    answers: Int64[np.ndarray, " item"],
 ) -> Iterator[tuple[Float32[np.ndarray, "block item"], Bool[np.ndarray, "block item"]]]:
     """Similarity of some queries to all items, and which of these answer them: those whose answer is what is asked."""
-    numbers = np.unique(np.concatenate([asked, answers]), return_inverse=True)[1]  # compare faster than texts
-    of_query, of_item = numbers[: len(asked)], numbers[len(asked) :]
     for start in range(0, len(queries), QUERIES):
         block = slice(start, start + QUERIES)
-        yield queries[block] @ items.T, of_query[block, None] == of_item
+        yield queries[block] @ items.T, asked[block, None] == answers
 
 
 def _texts(column: pd.Series) -> np.ndarray:

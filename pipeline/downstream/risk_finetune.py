@@ -20,9 +20,8 @@ from pipeline.downstream.units import Slots, Units
 from pipeline.models.hazard import masked_hazard_loss
 from pipeline.models.image_tower import ImageEncoder, hold_batch_norm
 from pipeline.models.two_tower import load_model
-from pipeline.params import by_encoder
 from pipeline.precision import global_average
-from pipeline.sections import Augment, Compute, Downstream, Risk
+from pipeline.sections import Augment, Compute, Downstream, Risk, by_encoder
 from pipeline.shards.read import ShardImages, index_shards
 from pipeline.tables import SPLITS
 from pipeline.training.augment import augment as deform

@@ -10,8 +10,7 @@ from pipeline.downstream.classifier import image_scores, load_classifier, tuned_
 from pipeline.downstream.features import chosen_device
 from pipeline.downstream.labels import check_images
 from pipeline.downstream.predictions import prediction_rows, scored_splits, write_predictions
-from pipeline.params import by_encoder
-from pipeline.sections import Compute, Finetune, Task
+from pipeline.sections import Compute, Finetune, Task, by_encoder
 from pipeline.shards.read import ShardImages, index_shards
 
 

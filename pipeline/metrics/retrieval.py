@@ -1,4 +1,4 @@
-"""Retrieval metrics from a similarity matrix: recall at k and median rank, ties counted against the model."""
+"""Retrieval metrics from a similarity matrix: ranks and recall at k, ties counted against the model."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -33,12 +33,3 @@ def recall_at(similarity: Float[np.ndarray, "query item"], relevant: Bool[np.nda
         ValueError: a query has no relevant item.
     """
     return float((best_ranks(similarity, relevant) <= k).mean())
-
-
-def median_rank(similarity: Float[np.ndarray, "query item"], relevant: Bool[np.ndarray, "query item"]) -> float:
-    """Median over the queries of the rank of the best relevant item; 1 is perfect.
-
-    Raises:
-        ValueError: a query has no relevant item.
-    """
-    return float(np.median(best_ranks(similarity, relevant)))

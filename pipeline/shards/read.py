@@ -125,10 +125,10 @@ class RowGroupCache:
         self.folder, self.kept, self.process = folder, kept, os.getpid()
         self.reads = self.read_bytes = 0
         self._lock = threading.Lock()
-        self._groups: OrderedDict[tuple[str, int], Future[list[bytes]]] = OrderedDict()
+        self._groups: OrderedDict[tuple[str, int], Future[list[pa.Buffer]]] = OrderedDict()
         self._footers: dict[str, pq.FileMetaData] = {}
 
-    def get(self, file: str, group: int) -> list[bytes]:
+    def get(self, file: str, group: int) -> list[pa.Buffer]:
         """The PNG bytes of one row group's images."""
         with self._lock:
             found = self._groups.get((file, group))
@@ -141,7 +141,7 @@ class RowGroupCache:
             self._fill(reading, file, group)
         return reading.result()
 
-    def _fill(self, reading: "Future[list[bytes]]", file: str, group: int) -> None:
+    def _fill(self, reading: "Future[list[pa.Buffer]]", file: str, group: int) -> None:
         """Reads a row group for all who wait for it; after an error the next one tries again."""
         try:
             images = self._read(file, group)
@@ -152,20 +152,23 @@ class RowGroupCache:
             return
         with self._lock:
             self.reads += 1
-            self.read_bytes += sum(map(len, images))
+            self.read_bytes += sum(image.size for image in images)
         reading.set_result(images)
 
-    def _read(self, file: str, group: int) -> list[bytes]:
-        """PNG bytes of one row group, from disk, checksums verified."""
+    def _read(self, file: str, group: int) -> list[pa.Buffer]:
+        """PNG bytes of one row group, from disk.
+
+        The page's checksum is not verified, that would take as long as the reading itself: a PNG has its own of every
+        chunk, which decoding verifies.
+        """
         path, footer = self.folder / file, self._footers.get(file)
         try:
-            with pq.ParquetFile(path, metadata=footer, page_checksum_verification=True) as shard:
+            with pq.ParquetFile(path, metadata=footer) as shard:
                 self._footers[file] = shard.metadata
                 rows = shard.read_row_group(group, columns=["image"], use_threads=False)
         except (OSError, IndexError, pa.ArrowException) as error:
             raise _corrupt(file, group, "readable Parquet", type(error).__name__) from error
-        images: list[bytes] = rows["image"].to_pylist()
-        return images
+        return [image.as_buffer() for image in rows["image"]]  # views: a copy into bytes would hold Python's lock
 
 
 def iterate(
@@ -182,7 +185,7 @@ def _index_file(folder: Path, file: Path) -> pd.DataFrame:
     """Index of one shard, all splits."""
     name = file.relative_to(folder).as_posix()
     try:
-        shard = pq.ParquetFile(file)
+        shard = pq.ParquetFile(file, page_checksum_verification=True)
         rows: pd.DataFrame = shard.read(columns=_INDEXED).to_pandas().astype(dict.fromkeys(_TEXT, "string"))
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{name}: expected a shard, found {type(error).__name__}; delete it and pack again") from error

@@ -13,8 +13,8 @@ from pipeline.models.image_tower import feature_shape
 from pipeline.models.two_tower import TwoTower, build_model, load_model
 from pipeline.objectives import siglip
 from pipeline.objectives.supervised import positive_weight
-from pipeline.params import by_encoder
 from pipeline.scratch import scratch_folder
+from pipeline.sections import by_encoder
 from pipeline.training.batch import draw_units
 from pipeline.training.dataset import PairedImages, label_images, read_pairs
 from pipeline.training.loss import Objective

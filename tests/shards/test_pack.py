@@ -2,6 +2,7 @@
 
 import multiprocessing
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -228,17 +229,46 @@ def test_reader_survives_pickling_and_forking(tmp_path: Path) -> None:
     child.join()
 
 
-def test_corrupt_pixels_are_named(tmp_path: Path) -> None:
+def test_no_damage_to_pixels_goes_unnoticed(tmp_path: Path) -> None:
+    """Flipped bits, among them those of every length, and zeroed sectors: an error that names the place, or no change.
+
+    What changes nothing lies in a page's header or after the last pixel.
+    """
     shards = packed(tmp_path)
     rows = index_shards(shards, SPLITS)
     rows = rows[(rows["file"] == "shard-001.parquet") & (rows["row_group"] == 1)]
     file = shards / "shard-001.parquet"
-    image = pq.ParquetFile(file).metadata.row_group(1).column(SHARD.names.index("image"))
+    pixels, content = ShardImages(shards).read(rows).tobytes(), file.read_bytes()
+    pages = pq.ParquetFile(file).metadata.row_group(1).column(SHARD.names.index("image"))
+    start, stop = pages.data_page_offset, pages.data_page_offset + pages.total_compressed_size
+    lengths = [found.start() - 4 for found in re.finditer(b"\x89PNG", content) if start < found.start() < stop]
+    rng, silent = np.random.default_rng(0), 0
+    masks = [(at, (1 << bit).to_bytes(4, "little")) for at in lengths for bit in range(32)]
+    masks += [(int(at), bytes([1 << rng.integers(8)])) for at in rng.integers(start, stop, 400)]
+    sectors = [slice(int(at), min(int(at) + 512, stop)) for at in rng.integers(start, stop, 40)]
+    masks += [(sector.start, content[sector]) for sector in sectors]  # xor with itself is zero
+    assert len(lengths) == len(rows)
+    for at, mask in masks:
+        damaged = bytearray(content)
+        damaged[at : at + len(mask)] = bytes(a ^ b for a, b in zip(content[at:], mask, strict=False))
+        file.write_bytes(damaged)
+        try:
+            assert ShardImages(shards).read(rows).tobytes() == pixels, (at, mask[:4])
+            silent += 1
+        except InputError as error:
+            assert re.search(r"shard-001\.parquet: row group 1: .*pack again", str(error)), error
+    assert silent < len(masks) / 50
+
+
+def test_damaged_labels_are_named(tmp_path: Path) -> None:
+    shards = packed(tmp_path)
+    file = shards / "shard-001.parquet"
+    column = pq.ParquetFile(file).metadata.row_group(0).column(SHARD.names.index("split"))
     content = bytearray(file.read_bytes())
-    content[image.data_page_offset + image.total_compressed_size // 2] ^= 0xFF  # one flipped byte
+    content[content.index(b"train", column.dictionary_page_offset)] ^= 1  # "urain": still valid Parquet
     file.write_bytes(content)
-    with pytest.raises(InputError, match=r"shard-001\.parquet: row group 1: .*pack again"):
-        ShardImages(shards).read(rows)
+    with pytest.raises(InputError, match=r"shard-001\.parquet: expected a shard, found OSError"):
+        index_shards(shards, SPLITS)
 
 
 def test_truncated_and_missing_shards_are_named(tmp_path: Path) -> None:
