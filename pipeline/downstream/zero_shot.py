@@ -14,6 +14,7 @@ from pipeline.downstream.feature_table import feature_matrix, read_features
 from pipeline.downstream.labels import expected_grade
 from pipeline.downstream.predictions import Origin, prediction_rows, write_predictions
 from pipeline.downstream.prompts import Ensembles, caption_methods, prompt_methods
+from pipeline.errors import InputError
 from pipeline.models.config import ModelConfig
 from pipeline.models.methods import METHODS
 from pipeline.models.text_encoder import load_text_encoder
@@ -158,8 +159,14 @@ def _embed_behind_frozen(model: TwoTower, config: ModelConfig, text: Text) -> Em
     """By the text tower behind the frozen text encoder.
 
     Raises:
+        InputError: it is not the one of pretraining.
         ValueError: the model has no text tower.
     """
+    if config.frozen_text != text:
+        raise InputError(
+            f"zero-shot: expected the text encoder of pretraining ({config.frozen_text}), found {text}; set the"
+            " profile's text to it, or pretrain anew"
+        )
     tower, length = model.text, config.text_tokens
     if tower is None or length is None:
         raise ValueError(f"no text tower in the model {config}; zero-shot needs the pretrained model")

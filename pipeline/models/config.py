@@ -30,7 +30,7 @@ class ModelConfig(Section):
     before pretraining, `random` if from nowhere. method: none before pretraining. text_width, text_tokens: width and
     greatest length of the text states; null, as are tr and temperatures, where no text was met. language: the text
     encoder that learned along, whose weights or LoRA matrices the weights hold; null where states come from the frozen
-    one, and text_width is given.
+    one, which frozen_text names, and text_width is given.
     """
 
     encoder: str
@@ -43,3 +43,4 @@ class ModelConfig(Section):
     text_tokens: int | None
     temperatures: Temperatures | None
     language: Language | None = None
+    frozen_text: Text | None = None

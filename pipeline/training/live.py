@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from pipeline.training.record import HistoryRow, LiveRow, append_row, write_rows
+from pipeline.training.record import HistoryRow, LiveRow, ValidationRow, append_row, write_rows
 from pipeline.training.run import Training
 
 T = TypeVar("T")
@@ -17,7 +17,10 @@ _BYTES_PER_GB = 2**30
 
 
 class LiveCurve:
-    """Written by the first rank only. A resumed run keeps the steps of the run before it, without their times."""
+    """Written by the first rank only. A resumed run keeps the steps of the run before it, without their times.
+
+    Beside it, with `_validation` in its name, a row for each epoch validated.
+    """
 
     def __init__(self, path: Path, training: Training) -> None:
         self._path, self._training = path, training
@@ -27,6 +30,15 @@ class LiveCurve:
             path.parent.mkdir(parents=True, exist_ok=True)
             unknown = [None] * len(LiveRow._fields)
             write_rows(path, HistoryRow._fields + LiveRow._fields, ([*row, *unknown] for row in training.done.history))
+            write_rows(self._of_epochs, ValidationRow._fields, training.done.validation)
+
+    @property
+    def _of_epochs(self) -> Path:
+        return self._path.with_stem(f"{self._path.stem}_validation")
+
+    def start_epoch(self) -> None:
+        """Starts the clock of the next step: what came before, perhaps a validation, is not its cost."""
+        self._last_s = time.perf_counter()
 
     def add(self, row: HistoryRow, waited_s: float) -> None:
         """Adds the step that has just ended."""
@@ -35,6 +47,11 @@ class LiveCurve:
         self._last_s, self._images = now, images
         if self._training.accelerator.is_main_process:
             append_row(self._path, [*row, *(round(value, 4) for value in cost)])
+
+    def add_validation(self, row: ValidationRow) -> None:
+        """Adds the epoch that has just been validated."""
+        if self._training.accelerator.is_main_process:
+            append_row(self._of_epochs, row)
 
 
 def timed(items: Iterable[T]) -> Iterator[tuple[T, float]]:

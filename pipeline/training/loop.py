@@ -11,6 +11,7 @@ from pipeline.sections import Augment, Compute, Optimisation, Pretrain, Text, Tr
 from pipeline.training.batch import Batch, ReadText, collate
 from pipeline.training.launch import check_device, is_rank, launch
 from pipeline.training.live import LiveCurve, timed
+from pipeline.training.memory import memory_explained
 from pipeline.training.order import epoch_batches, row_groups
 from pipeline.training.reader import ahead
 from pipeline.training.record import HistoryRow, ValidationRow, write_engine, write_rows
@@ -83,14 +84,15 @@ def train_rank(recipe: Recipe) -> None:
         live = LiveCurve(recipe.live or training.folder / "live.csv", training)
         first = training.done.steps // training.epoch_steps
         if len(training.done.validation) < first:  # stopped before it
-            _validate(training)
+            _validate(training, live)
         for epoch in range(first, training.epochs):
+            live.start_epoch()
             for batch, waited_s in timed(_batches(training, epoch)):
                 row = train_step(training, batch, epoch)
                 live.add(row, waited_s)
                 progress.update(training.done.images - progress.n)
                 progress.set_postfix(loss=f"{row.loss:.4f}", epoch=epoch + 1, refresh=False)
-                _after_step(training, epoch, asked)
+                _after_step(training, epoch, asked, live)
     if training.accelerator.is_main_process:
         _write(training)
     training.accelerator.wait_for_everyone()
@@ -126,7 +128,7 @@ def _read_text(training: Training, epoch: int) -> ReadText | None:
     return None if language is None else report_reader(pairs, language)
 
 
-def _after_step(training: Training, epoch: int, asked: Callable[[], bool]) -> None:
+def _after_step(training: Training, epoch: int, asked: Callable[[], bool], live: LiveCurve) -> None:
     """Saves when due, validates at the end of an epoch, and ends when asked to.
 
     An epoch is saved before its validation, which may take longer than is left after SIGTERM.
@@ -135,25 +137,28 @@ def _after_step(training: Training, epoch: int, asked: Callable[[], bool]) -> No
     ended, last = done.steps == (epoch + 1) * training.epoch_steps, done.steps == training.total_steps
     save_or_stop(training, asked(), due=ended or done.steps % training.recipe.optimisation.checkpoint_steps == 0)
     if ended:
-        _validate(training)
+        _validate(training, live)
         save_or_stop(training, asked(), due=last)
 
 
-def _validate(training: Training) -> None:
+def _validate(training: Training, live: LiveCurve) -> None:
     """Adds the row of the epoch that has ended, for a method with text."""
     done, recipe = training.done, training.recipe
     if not recipe.traits.text or not len(training.validation.images):
         return
-    found = validate(
-        training.tower,
-        training.validation,
-        training.reader,
-        2 * training.batch,
-        recipe.text_tokens,
-        max(1, recipe.compute.workers // recipe.compute.processes),
-        training.accelerator,
-    )
+    batch, size_px = 2 * training.batch, (training.config.height_px, training.config.width_px)
+    with memory_explained(training, batch, size_px):
+        found = validate(
+            training.tower,
+            training.validation,
+            training.reader,
+            batch,
+            recipe.text_tokens,
+            max(1, recipe.compute.workers // recipe.compute.processes),
+            training.accelerator,
+        )
     done.validation.append(ValidationRow(done.steps // training.epoch_steps, found.recall_at_1, found.n))
+    live.add_validation(done.validation[-1])
 
 
 def _write(training: Training) -> None:

@@ -42,9 +42,9 @@ class Objective(NamedTuple):
 class StepLoss(NamedTuple):
     """total is what is minimised; a part is None where a method or a step has no such term.
 
-    image_text: of the paired image. views: of CC and MLO, or of mama's two images; its other terms are in total alone.
-    duplicate_rate: share of the units whose report another unit of the step has too. alignment, uniformity: of what is
-    compared (compare.py).
+    image_text: of the paired image. views: of CC and MLO, or of mama's two images. second, local: of mama's second
+    image and the caption, of patches and sentences. duplicate_rate: share of the units whose report another unit of the
+    step has too. alignment, uniformity: of what is compared (compare.py).
     """
 
     total: Float[Tensor, ""]
@@ -53,6 +53,8 @@ class StepLoss(NamedTuple):
     duplicate_rate: float | None
     alignment: float | None
     uniformity: float
+    second: Float[Tensor, ""] | None = None
+    local: Float[Tensor, ""] | None = None
 
 
 def step_loss(
@@ -134,7 +136,7 @@ def _caption_loss(output: TwoTowerOutput, batch: Batch, objective: Objective, ev
     (regions,) = _gathered(settings, patches[batch.paired])
     local, there = _gathered(settings, sentences[batch.text], present[batch.text])
     parts_alike = local_alignment_loss(regions, local, there, objective.heads["local"](), positives=positives)
-    return StepLoss(image_text + again + views + parts_alike, image_text, views, *seen)
+    return StepLoss(image_text + again + views + parts_alike, image_text, views, *seen, again, parts_alike)
 
 
 def _supervised_loss(output: TwoTowerOutput, batch: Batch, objective: Objective) -> StepLoss:

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pipeline.errors import InputError
 from pipeline.models.image_tower import ImageOutput
 from pipeline.models.two_tower import TwoTowerOutput
 from pipeline.reports.captions import MAX_SENTENCES
@@ -21,20 +20,15 @@ Views = Float[Tensor, "view 1 height width"]
 
 
 def backward_pass(training: Training, views: Views, batch: Batch) -> StepLoss:
-    """Adds the gradient of the step's loss to the parameters.
-
-    Raises:
-        InputError: the memory does not suffice.
-    """
+    """Adds the gradient of the step's loss to the parameters."""
     most = training.recipe.optimisation.images_per_pass or len(views)
-    with _memory_explained(training, views):
-        targets = None
-        if training.objective.teacher is not None:
-            with training.accelerator.autocast():
-                targets = training.objective.teacher.embed(views, most)
-        if _fit_everywhere(training, views):
-            return _at_once(training, views, batch, targets)
-        return _in_parts(training, views, batch, targets, most)
+    targets = None
+    if training.objective.teacher is not None:
+        with training.accelerator.autocast():
+            targets = training.objective.teacher.embed(views, most)
+    if _fit_everywhere(training, views):
+        return _at_once(training, views, batch, targets)
+    return _in_parts(training, views, batch, targets, most)
 
 
 def _fit_everywhere(training: Training, views: Views) -> bool:
@@ -160,23 +154,3 @@ def _buffers_kept(module: nn.Module) -> Iterator[None]:
     finally:
         for buffer, value in zip(module.buffers(), kept, strict=True):
             buffer.copy_(value)
-
-
-@contextmanager
-def _memory_explained(training: Training, views: Views) -> Iterator[None]:
-    """Says what to change where the memory does not suffice."""
-    try:
-        yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; on a CPU it is told by its words alone
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
-            raise
-        height, width = views.shape[2:]
-        optimisation = training.recipe.optimisation
-        raise InputError(
-            f"pretrain: out of memory at step {training.done.steps + 1}: {len(views)} images of {height} x {width} px"
-            f" on {training.accelerator.device} (batch {training.batch}, images_per_pass"
-            f" {optimisation.images_per_pass}, activation_checkpointing {optimisation.activation_checkpointing});"
-            " lower optimisation.images_per_pass (the same result in more passes), set"
-            " optimisation.activation_checkpointing to true (the same result, about a third slower), or lower"
-            " optimisation.batch (another result)"
-        ) from error

@@ -13,8 +13,10 @@ Value = float | int | None
 class HistoryRow(NamedTuple):
     """One step. Losses in nats; None where the method or the step has no such term.
 
-    temperature: of image-text. duplicate_rate: share of the units whose report another unit of the step has too.
-    alignment, uniformity: of what is compared (compare.py).
+    loss_second, loss_local: mama's, of its second image and the caption, and of patches and sentences. temperature: of
+    image-text; it, those of the views and of loss_local, and SigLIP's bias are as before the step. duplicate_rate:
+    share of the units whose report another unit of the step has too. alignment, uniformity: of what is compared
+    (compare.py).
     """
 
     step: int
@@ -22,8 +24,13 @@ class HistoryRow(NamedTuple):
     loss: float
     loss_image_text: float | None
     loss_views: float | None
+    loss_second: float | None
+    loss_local: float | None
     learning_rate: float
     temperature: float | None
+    temperature_views: float | None
+    temperature_local: float | None
+    bias: float | None
     duplicate_rate: float | None
     alignment: float | None
     uniformity: float

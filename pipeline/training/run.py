@@ -4,10 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import nn
 
+from pipeline.errors import InputError
 from pipeline.models.config import Language, ModelConfig
 from pipeline.models.image_tower import hold_batch_norm
 from pipeline.models.methods import METHODS, Traits
@@ -16,6 +18,7 @@ from pipeline.sections import Augment, Compute, Optimisation, Pretrain, Text, Tr
 from pipeline.training.batch import Draw, draw_units
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.dataset import PairedImages
+from pipeline.training.gather import gather_labels
 from pipeline.training.loss import Objective
 from pipeline.training.reader import ImageReader
 from pipeline.training.record import HistoryRow, ValidationRow
@@ -58,11 +61,15 @@ class Recipe(NamedTuple):
 
 @dataclass
 class Done:
-    """How far a run is: steps, images decoded by all ranks, the step of the last checkpoint, and the curves."""
+    """How far a run is: steps, images decoded by all ranks, the step of the last checkpoint, and the curves.
+
+    overflowed: steps in a row that fp16 did not take.
+    """
 
     steps: int = 0
     saved: int = 0
     images: int = 0
+    overflowed: int = 0
     history: list[HistoryRow] = field(default_factory=list)
     validation: list[ValidationRow] = field(default_factory=list)
 
@@ -139,8 +146,18 @@ class Training:
         save_checkpoint(self.folder, self.done.steps, state, self.recipe.optimisation.keep_checkpoints)
 
     def restore(self) -> None:
-        """Continues from the newest checkpoint of the same recipe, if there is one."""
+        """Continues from the newest checkpoint of the same recipe, if there is one.
+
+        Raises:
+            InputError: it cannot be read, or the ranks do not find the same one.
+        """
         state = load_checkpoint(self.folder)
+        found = gather_labels(torch.tensor([state["steps"] if state else 0], device=self.accelerator.device)).tolist()
+        if len(set(found)) > 1:
+            raise InputError(
+                f"pretrain: the ranks found checkpoints of different steps ({found}, 0: none) in {self.folder};"
+                " $PIPELINE_SCRATCH must be one folder that all nodes share"
+            )
         if state is None:
             return
         self.tower.load_state_dict(state["model"])
@@ -152,4 +169,4 @@ class Training:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         history = [HistoryRow(*row) for row in state["history"]]
         validation = [ValidationRow(*row) for row in state["validation"]]
-        self.done = Done(state["steps"], state["steps"], state["images"], history, validation)
+        self.done = Done(state["steps"], state["steps"], state["images"], history=history, validation=validation)

@@ -51,7 +51,7 @@ def prepare(recipe: Recipe) -> Training:
         pairs=pairs,
         validation=validation,
         reader=ImageReader(recipe.shards, accelerator.num_processes),
-        folder=_folder(recipe),
+        folder=_folder(recipe, accelerator.num_processes),
         batch=batch,
         epochs=by_encoder(optimisation.epochs, recipe.encoder),
         epoch_steps=epoch_steps(len(draw.paired), batch, accelerator.num_processes),
@@ -100,6 +100,7 @@ def _build_tower(recipe: Recipe, text_width: int | None) -> tuple[TwoTower, Mode
             "text_tokens": recipe.text_tokens if traits.text else None,
             "temperatures": _temperatures(recipe) if traits.text else None,
             "language": recipe.language,
+            "frozen_text": recipe.text_model if traits.text and recipe.language is None else None,
         }
     )
     torch.manual_seed(recipe.seed)
@@ -143,9 +144,12 @@ def _speed(tower: TwoTower, recipe: Recipe) -> None:
         tower.image.encoder.compile()
 
 
-def _folder(recipe: Recipe) -> Path:
-    """The scratch folder of exactly this recipe, whatever the place of its inputs and of its result."""
-    settings: list[BaseModel | str | int] = [recipe.encoder, recipe.seed, recipe.settings, recipe.tr]
+def _folder(recipe: Recipe, ranks: int) -> Path:
+    """The scratch folder of exactly this recipe, whatever the place of its inputs and of its result.
+
+    The number of ranks of all nodes is part of it: a step of more ranks is another step.
+    """
+    settings: list[BaseModel | str | int] = [recipe.encoder, recipe.seed, recipe.settings, recipe.tr, ranks]
     settings += [recipe.optimisation, recipe.augment, recipe.compute, recipe.text_model]
     inputs = [recipe.shards, recipe.text, recipe.initial]
     code = [

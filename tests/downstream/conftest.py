@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.models.config import Language, ModelConfig, Temperatures
 from pipeline.models.two_tower import build_model, save_model
-from pipeline.sections import Tr
+from pipeline.sections import Text, Tr
 from pipeline.tables import COHORT, FEATURES, IMAGE_LABELS, LATERALITIES, SHARD, VIEWS, write_table
 
 WriteArchive = Callable[..., pd.DataFrame]
@@ -126,6 +126,7 @@ def _write_model(folder: Path, method: str = "mv_clip_tr", size_px: int = 64, le
         text_width=6 if trained else None,
         text_tokens=(96 if language else 12) if trained else None,
         language=language,
+        frozen_text=Text(model="none", revision=None, max_tokens=12) if trained and not language else None,
         temperatures=Temperatures(image_text=0.07, views=0.1, learnable=False, bias=None) if trained else None,
     )
     torch.manual_seed(0)

@@ -12,6 +12,7 @@ from pipeline.downstream import zero_shot as module
 from pipeline.downstream.predictions import Origin, prediction_rows
 from pipeline.downstream.prompts import MAMMO_CLIP, caption_methods, prompt_methods
 from pipeline.downstream.zero_shot import ensemble_mean, image_scores, prompt_scores, text_side, zero_shot
+from pipeline.errors import InputError
 from pipeline.models.two_tower import load_model
 from pipeline.reports.audit import audit
 from pipeline.sections import Task, Text
@@ -127,6 +128,16 @@ def test_rows_of_the_test_split_by_method(
         ["test", 0.0, 0, "pretrained"]
     ]
     assert rows.groupby(["task", "method"])["score"].nunique().min() > 1
+
+
+def test_another_text_encoder_than_that_of_pretraining_is_refused(tmp_path: Path, write_model: Write) -> None:
+    """One of equal width would score without an error."""
+    write_model(tmp_path)
+    other = TEXT.model_copy(update={"model": "another"})
+    with pytest.raises(
+        InputError, match=r"expected the text encoder of pretraining .*model='none'.*, found .*'another'"
+    ):
+        text_side(tmp_path, KEYS, other)
 
 
 def test_caption_prompts_differ_in_the_label_alone() -> None:

@@ -195,7 +195,11 @@ def test_the_first_fifth_has_one_term(whole: Path):
     assert len(rows) == 18
     assert [bool(row["loss_views"]) for row in rows] == [False] * 4 + [True] * 14  # 3.6 steps are 20 %
     assert all(row["loss"] == row["loss_image_text"] for row in rows[:4])
-    assert all(float(row["loss"]) > float(row["loss_image_text"]) + float(row["loss_views"]) for row in rows[4:])
+    terms = ("loss_image_text", "loss_second", "loss_views", "loss_local")
+    assert all(
+        float(row["loss"]) == pytest.approx(sum(float(row[term]) for term in terms), rel=1e-6) for row in rows[4:]
+    )
+    assert len({row["temperature_local"] for row in rows}) > 1  # learns
     validation = list(csv.DictReader((whole / "validation.csv").open()))
     assert [(row["epoch"], row["n"]) for row in validation] == [("1", "8"), ("2", "8")]
     assert json.loads((whole / "engine.json").read_text())["reports"] == 16

@@ -20,6 +20,8 @@ from tests.training.conftest import pretrain_arguments
 from pipeline.training.loop import pretrain
 inputs, out = map(Path, sys.argv[1:])
 pretrain(inputs / "shards", inputs / "text", inputs / "initial", out, **pretrain_arguments(batch=5, processes=1))
+loaded = {"transformers", "peft"} & set(sys.modules)
+assert not loaded, f"states of a frozen text encoder are read, it is not loaded: {loaded}"
 """
 
 
