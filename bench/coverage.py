@@ -22,6 +22,7 @@ from joblib import Parallel, delayed
 
 from bench.coverage_laws import (
     EXAMS,
+    GRADES,
     HIT_SCORE,
     HORIZON_YEARS,
     IMAGES,
@@ -32,6 +33,8 @@ from bench.coverage_laws import (
     draw_grades,
     draw_images,
     draw_other_risk,
+    draw_ranks,
+    guesses,
     probabilities,
     true_values,
 )
@@ -39,14 +42,22 @@ from pipeline.evaluation.operating_points import CALIBRATED, RANKED, SampleStati
 from pipeline.evaluation.scored import Scored
 from pipeline.evaluation.subgroups import auc_gap
 from pipeline.metrics.bootstrap import Interval, auc_interval, mean_interval
-from pipeline.metrics.censoring import Censoring, censoring_distribution, dynamic_auc_interval, uno_interval
+from pipeline.metrics.calibration_line import calibration_line_intervals
+from pipeline.metrics.censoring import (
+    Censoring,
+    censoring_distribution,
+    dynamic_auc_interval,
+    known_by,
+    uno_interval,
+)
 from pipeline.metrics.delong import delong_interval, delong_test
 from pipeline.metrics.paired import concordance_difference, paired_auc_gain
 from pipeline.metrics.survival import concordance_interval, observed_to_expected
-from pipeline.metrics.weighted import weighted_interval
+from pipeline.metrics.weighted import weighted_interval, weighted_kappa, weighted_median
 
 COHORTS, PATIENTS, DEVELOPMENT_PATIENTS, RESAMPLES, PROCESSES = 2000, 150, 300, 500, 2
 WANTED = (0.93, 0.97)
+LINE = "calibration_slope", "calibration_intercept"
 CONTROL = "delong_images_as_patients"
 RESULT = Path("bench/results/coverage.json")
 # Why a statistic is known to lie outside the wanted range.
@@ -69,12 +80,17 @@ def image_intervals(cohort: Images, resamples: int, seed: int) -> dict[str, Inte
         "recall_at_1": mean_interval((b > HIT_SCORE).astype(np.float64), *draws),
         **_weighted(RANKED, cohort, a, resamples, seed),
         **_weighted(CALIBRATED, cohort, probabilities(a), resamples, seed),
+        **dict(zip(LINE, calibration_line_intervals(labels, probabilities(a)[None], patients), strict=True)),
     }
 
 
 def grade_intervals(cohort: Grades, resamples: int, seed: int) -> dict[str, Interval]:
-    """The interval of an ordinal label."""
-    return {"ordinal_auc": auc_interval(*cohort, resamples, seed)}
+    """Every interval of an ordinal label."""
+    kappa = partial(weighted_kappa, cohort.grades, guesses(cohort.scores), classes=GRADES)
+    return {
+        "ordinal_auc": auc_interval(*cohort, resamples, seed),
+        "quadratic_kappa": weighted_interval(kappa, cohort.patients, resamples, seed),
+    }
 
 
 def risk_intervals(
@@ -83,12 +99,14 @@ def risk_intervals(
     """Every interval of exams."""
     years, events, risk, patients = cohort
     gain = concordance_difference(years, events, risk, other_risk, patients, resamples, seed)
+    cases, weights = known_by(years, events, HORIZON_YEARS, censoring)
     return {
         "harrell_c": concordance_interval(years, events, risk, patients, resamples, seed),
         "harrell_c_gain": Interval(*gain[:3]),
         "uno_c": uno_interval(*cohort, censoring, HORIZON_YEARS, resamples, seed),
         "dynamic_auc": dynamic_auc_interval(*cohort, censoring, HORIZON_YEARS, resamples, seed),
         "observed_to_expected": observed_to_expected(years, events, risk, patients, HORIZON_YEARS),
+        "risk_brier": mean_interval(weights * (risk - cases) ** 2, patients, resamples, seed),
     }
 
 
@@ -100,6 +118,8 @@ def intervals(seed: int, patients: int = PATIENTS, resamples: int = RESAMPLES) -
     censoring = censoring_distribution(development.years, development.events)
     grades, other_risk = draw_grades(rng, patients), draw_other_risk(rng, exams)
     of_images = image_intervals(images, resamples, seed) | grade_intervals(grades, resamples, seed)
+    median = partial(weighted_median, draw_ranks(rng, patients))
+    of_images["median_rank"] = weighted_interval(median, images.patients, resamples, seed)
     return of_images | risk_intervals(exams, other_risk, censoring, resamples, seed)
 
 

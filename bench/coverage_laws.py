@@ -2,8 +2,9 @@
 
 Images: four of each patient; a third of the patients have two positive ones. Scores are binormal and share a patient
 effect; probabilities are those of the first score, too extreme and too high. Grades: one of four per patient, of all
-four images. Exams: two of each patient; exponential times to cancer, whose rates share a patient effect; follow-up ends
-with the patient's dropout or after six years.
+four images; the guess is the grade whose mean score is nearest. Ranks: log-normal, with a patient effect. Exams: two of
+each patient; exponential times to cancer, whose rates share a patient effect; follow-up ends with the patient's dropout
+or after six years.
 """
 
 from typing import NamedTuple
@@ -23,6 +24,8 @@ SLOPE, SHIFT = 1.25, 0.3  # of the logits of the probabilities, on the true ones
 HIT_SCORE = 1.2  # the second score is above it in a quarter of the images: a query's answer is found
 
 GRADES, GRADE_STEP = 4, 0.6  # all equally frequent; the score rises by so much a grade
+
+LOG_RANK = 4.0  # of the median rank; standard deviation 1 between patients, 1 within
 
 EXAMS = 2
 RATE, DROPOUT = 0.05, 0.1  # cancers at the median risk, and ends of follow-up, per year
@@ -73,6 +76,17 @@ def draw_grades(rng: np.random.Generator, patients: int) -> Grades:
     return Grades(grades.ravel(), scores.ravel(), np.repeat(np.arange(patients), IMAGES))
 
 
+def guesses(scores: np.ndarray) -> np.ndarray:
+    """Expected grades by the score, before they are rounded and clipped."""
+    return scores / GRADE_STEP
+
+
+def draw_ranks(rng: np.random.Generator, patients: int) -> np.ndarray:
+    """Ranks of the right answers of as many queries as a cohort has images."""
+    logs = LOG_RANK + rng.normal(size=(patients, 1)) + rng.normal(size=(patients, IMAGES))
+    return np.ceil(np.exp(logs)).astype(np.int64).ravel()
+
+
 def draw_exams(rng: np.random.Generator, patients: int, dropout: float = DROPOUT) -> Exams:
     """A cohort for the metrics of risk; the risk is the true one at the horizon."""
     covariate = (rng.normal(size=(patients, 1)) + rng.normal(size=(patients, EXAMS))) / np.sqrt(2)
@@ -106,6 +120,10 @@ def true_values() -> dict[str, float]:
         **dict.fromkeys(("auc", "delong"), auc),
         **dict.fromkeys(("auc_gain", "delong_gain", "subgroup_gap"), auc - other_auc),
         "ordinal_auc": _true_ordinal_auc(),
+        "quadratic_kappa": _true_kappa(),
+        "median_rank": float(np.ceil(np.exp(LOG_RANK))),
+        "calibration_slope": 1 / SLOPE,
+        "calibration_intercept": -SHIFT / SLOPE,
         "average_precision": _true_average_precision(),
         **{f"sensitivity_at_{percent}": found for percent, found in sensitivities.items()},
         **{f"recall_rate_at_{percent}": _recall_rate(percent, found) for percent, found in sensitivities.items()},
@@ -117,6 +135,7 @@ def true_values() -> dict[str, float]:
         "uno_c": _true_concordance(HORIZON_YEARS),
         "dynamic_auc": _true_dynamic_auc(),
         "observed_to_expected": 1.0,
+        "risk_brier": _true_risk_brier(),
     }
 
 
@@ -170,6 +189,22 @@ def _true_ordinal_auc() -> float:
     steps = np.arange(GRADES)[:, None] - np.arange(GRADES)
     won = ndtr(GRADE_STEP * steps / 2)
     return float(np.mean([won[cut:, :cut].mean() for cut in range(1, GRADES)]))
+
+
+def _true_kappa() -> float:
+    """Quadratic kappa of grade and guess."""
+    grades, cuts = np.arange(GRADES), (np.arange(GRADES - 1) + 0.5) * GRADE_STEP
+    below = ndtr((cuts - GRADE_STEP * grades[:, None]) / SPREAD)
+    together = np.diff(below, axis=1, prepend=0, append=1) / GRADES
+    squares = (grades[:, None] - grades) ** 2
+    by_chance = np.outer(together.sum(axis=1), together.sum(axis=0))
+    return float(1 - (together * squares).sum() / (by_chance * squares).sum())
+
+
+def _true_risk_brier() -> float:
+    """Mean squared distance of the true risk at the horizon and the outcome."""
+    free = np.exp(-_risk_grid() * HORIZON_YEARS)
+    return float(np.mean(free * (1 - free)))
 
 
 def _risk_grid() -> np.ndarray:

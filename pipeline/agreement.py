@@ -8,6 +8,7 @@ from pipeline.errors import InputError
 from pipeline.sections import ANNOTATION_KEYS, ENCODERS, WITH_TEXT, Profile, Run, by_encoder
 
 SYNTHETIC = ("table", "vindr", "rsna")  # layouts in which pipeline/cohorts/phantom.py writes archives
+MIN_SEEDS = 3
 MAMA_MASKING = 0.8  # pretrain.caption_masking. Source: method.md, MaMA, `Caption`.
 
 
@@ -32,6 +33,7 @@ def check_agreement(settings: Settings) -> None:
     _check_archives(settings)
     _check_annotations(settings)
     _check_precision(settings)
+    _check_probe(settings)
     _check_default_rows(settings)
     _check_preparation(settings, "pack.preparation", settings.profile.packing.preparation)
     _check_baselines(settings)
@@ -114,6 +116,13 @@ def _check_precision(settings: Settings) -> None:
     compute = settings.profile.compute
     if compute.device == "cpu" and compute.precision != "fp32":
         raise InputError(f"{settings.profile_file}: compute.precision: {compute.precision} on a CPU; allowed: fp32")
+
+
+def _check_probe(settings: Settings) -> None:
+    """Seeds enough for a spread."""
+    if len(set(seeds := settings.run.probe.seeds)) < MIN_SEEDS:
+        expected = f"at least {MIN_SEEDS} different ones, which show how much a result depends on the training"
+        raise InputError(f"{settings.run_file}: probe.seeds: {seeds}; expected {expected}")
 
 
 def _check_default_rows(settings: Settings) -> None:

@@ -44,6 +44,7 @@ DEMO = "conf/profile/demo.yaml"
         ("params.yaml", "seed", -1, ["seed", "-1", "greater than or equal to 0"]),
         ("params.yaml", "profile", "papre", ["profile", "papre", "demo, paper"]),
         ("params.yaml", "probe.fractions", [0.1, 2.0], ["probe.fractions.1", "2.0", "less than or equal to 1"]),
+        ("params.yaml", "probe.seeds", [0, 1, 1], ["probe.seeds", "[0, 1, 1]", "at least 3 different"]),
         ("params.yaml", "pretrain.cohorts", ["embed"], ["pretrain.cohorts", "embed", "screening"]),
         ("params.yaml", "tasks.mass_vindr.label", "lump", ["tasks.mass_vindr.label", "'lump'", "calcification"]),
         ("params.yaml", "tasks.mass_vindr.kind", "ordinal", ["tasks.mass_vindr.kind", "mass", "binary"]),

@@ -36,17 +36,19 @@ def retrieval_result(queries: Queries, seed: int, bootstrap: int) -> Result:
     """Recall at 1, 5 and 10 and median rank with 95 % intervals over clusters, chance at 1, sizes.
 
     The gallery stays as it is: what is resampled are the queries and their ranks. The ends are `low` and `high` of
-    recall at 1, <name>_low and <name>_high of the others; null where there are too few clusters for an interval.
+    recall at 1, <name>_low and <name>_high of the others; numbers and ends are null where there are too few clusters
+    for an interval.
     `every_report` is the same of `Queries.every_report`.
     """
     ranks, resampling = queries.ranks, (queries.clusters, bootstrap, seed)
     result: Result = {}
     for depth in DEPTHS:
-        hits, prefix = ranks <= depth, "" if depth == 1 else f"recall_at_{depth}_"
-        result[f"recall_at_{depth}"] = round(float(hits.mean()), DECIMALS)
-        result |= _limits(prefix, share_interval(hits, *resampling))
-    result["median_rank"] = float(np.median(ranks))
-    result |= _limits("median_rank_", weighted_interval(partial(weighted_median, ranks), *resampling))
+        share, prefix = share_interval(ranks <= depth, *resampling), "" if depth == 1 else f"recall_at_{depth}_"
+        result[f"recall_at_{depth}"] = round(share.value, DECIMALS) if share.is_supported else None
+        result |= _limits(prefix, share)
+    median = weighted_interval(partial(weighted_median, ranks), *resampling)
+    result["median_rank"] = median.value if median.is_supported else None
+    result |= _limits("median_rank_", median)
     result |= {
         "chance_at_1": round(queries.chance, DECIMALS),
         "queries": len(ranks),

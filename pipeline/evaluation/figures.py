@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -24,6 +25,7 @@ CURVES = {
     "ft_100 pretrained": ("fine-tuned", FINE_TUNED, "-"),
     "zero_shot pretrained": ("zero-shot", ZERO_SHOT, "--"),
 }
+OFFSET = 0.05  # of the dotted curves of label efficiency to either side, in steps between fractions
 RISK_CURVES = {"exam": ("exam, with aggregator", PRETRAINED), "view": ("views averaged", INITIAL)}
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -132,10 +134,13 @@ def _draw_efficiency(figure: Figure, table: pd.DataFrame) -> None:
     ):
         for curve, points in rows.dropna().groupby("curve"):
             name, colour, line = CURVES[str(curve)]
-            x = [percents.index(percent) for percent in points["percent"]]
-            axes.plot(x, points["auc"], line, color=colour, label=name, marker="o", markersize=4)
+            x = np.array([percents.index(percent) for percent in points["percent"]], float)
             if line == "-":
                 axes.fill_between(x, points["low"], points["high"], color=colour, alpha=0.13, linewidth=0)
+            else:  # a third and a fourth band would hide the others
+                x += OFFSET if colour == PRETRAINED else -OFFSET
+                axes.vlines(x, points["low"], points["high"], color=colour, linewidth=1)
+            axes.plot(x, points["auc"], line, color=colour, label=name, marker="o", markersize=4)
         axes.axhline(0.5, color="#cbd5e1", linewidth=1)
         axes.set(title=str(task), xlabel="labelled patients, %", xticks=range(len(percents)), xticklabels=percents)
     figure.axes[0].set_ylabel("AUC on test patients")

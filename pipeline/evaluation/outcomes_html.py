@@ -178,5 +178,7 @@ def _calibration(risk: dict[str, Any]) -> str:
         for name, entry in measured.items()
         if name.startswith("calibration") and entry["brier"] is not None
     ]
-    note = "The calibration error takes noise for error, too, and has no interval."
+    note = (
+        "Weights make up for exams censored before it. The calibration error takes noise for error, too: no interval."
+    )
     return f"Calibration at the last horizon: {'; '.join(parts)}. {note}" if parts else ""

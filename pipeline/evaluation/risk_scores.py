@@ -1,6 +1,5 @@
 """Scores the risk models on the sealed follow-up: c-indices, n-year AUCs, calibration at the last horizon."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,15 +8,21 @@ from jaxtyping import Float
 
 from pipeline.downstream.follow_up import followed_exams, observed
 from pipeline.evaluation.rounding import DECIMALS, interval_metrics, rounded
-from pipeline.metrics.bootstrap import Interval, auc_interval
-from pipeline.metrics.censoring import Censoring, censoring_distribution, dynamic_auc_interval, uno_interval
+from pipeline.metrics.bootstrap import Interval, auc_interval, cut_points, mean_interval
+from pipeline.metrics.censoring import (
+    Censoring,
+    censoring_distribution,
+    dynamic_auc_interval,
+    known_by,
+    uno_interval,
+)
 from pipeline.metrics.survival import (
     concordance_interval,
     horizon_labels,
     observed_to_expected,
     risk_reliability,
 )
-from pipeline.metrics.weighted import weighted_brier, weighted_calibration_error, weighted_interval
+from pipeline.metrics.weighted import weighted_calibration_error
 from pipeline.sections import Risk
 
 CALIBRATION_BINS = 10  # deciles of risk, as in Hosmer & Lemeshow 1980
@@ -30,9 +35,9 @@ def score_risk(
     """Metrics of every method, none of a cohort without follow-up; each but the calibration has value, low, high, n and
     events.
 
-    c_index, auc_1y ... auc_<horizon>y, calibration_<horizon>y (brier, brier_low, brier_high, ece, n); and corrected for
-    censoring: uno_c, dynamic_auc_1y ... dynamic_auc_<horizon>y, observed_to_expected. encoder (frozen or finetuned) and
-    prior_exams (the model saw them) say which model it was.
+    c_index, auc_1y ... auc_<horizon>y; and corrected for censoring: uno_c, dynamic_auc_1y ... dynamic_auc_<horizon>y,
+    observed_to_expected, calibration_<horizon>y (brier, brier_low, brier_high, ece, n). encoder (frozen or finetuned)
+    and prior_exams (the model saw them) say which model it was.
 
     Args:
         predictions: Rows of tables.PREDICTIONS; those of task `risk` on the test split are read.
@@ -101,9 +106,6 @@ def _method_metrics(exams: pd.DataFrame, risk: Risk, resamples: int, seed: int) 
         interval = auc_interval(labels[known], scores, patients[known], resamples, seed)
         counts = {"n": int(known.sum()), "events": int(labels.sum())}
         found[f"auc_{horizon}y"] = interval_metrics("value", interval) | counts
-    labels, known = horizon_labels(to_cancer, followed, risk.horizon_years, mirai_compat=True)
-    calibration = _calibration(labels[known], last[known], patients[known], resamples, seed)
-    found[f"calibration_{risk.horizon_years}y"] = calibration
     return found
 
 
@@ -123,7 +125,9 @@ def _censored_metrics(
         found[f"dynamic_auc_{horizon}y"] = _counted(interval, n, years[cases], censoring)
     ratio = interval_metrics("value", observed_to_expected(years, events, last, patients, horizon_years))
     cancers = int((events & (years <= horizon_years)).sum())
-    return found | {"observed_to_expected": ratio | {"n": len(exams), "events": cancers}}
+    found["observed_to_expected"] = ratio | {"n": len(exams), "events": cancers}
+    found[f"calibration_{horizon_years}y"] = _calibration(exams, censoring, horizon_years, resamples, seed)
+    return found
 
 
 def _counted(
@@ -137,13 +141,22 @@ def _counted(
 
 
 def _calibration(
-    labels: np.ndarray, probabilities: np.ndarray, patients: np.ndarray, resamples: int, seed: int
+    exams: pd.DataFrame, censoring: Censoring, horizon_years: int, resamples: int, seed: int
 ) -> dict[str, float | int | None]:
-    """Brier score and calibration error of exams whose state at the horizon is known; null below MIN_PATIENTS."""
-    brier = weighted_interval(partial(weighted_brier, labels, probabilities), patients, resamples, seed)
-    names = ("brier", "brier_low", "brier_high")
-    found: dict[str, float | int | None] = {name: rounded(value) for name, value in zip(names, brier, strict=True)}
-    if found["brier"] is None:
-        return found | {"ece": None, "n": len(labels)}
-    error = weighted_calibration_error(labels, probabilities, np.ones((1, len(labels))), CALIBRATION_BINS)[0]
-    return found | {"ece": rounded(float(error)), "n": len(labels)}
+    """Brier score and calibration error at the last horizon, each exam weighted as `known_by` says; n: that count.
+
+    Null where the exams with, or without, cancer by then are of fewer than MIN_PATIENTS patients, or G is not known.
+    """
+    (years, events), patients = observed(exams), exams["patient_id"].to_numpy().astype(str)
+    last = exams[horizon_years].to_numpy().astype(np.float64)
+    known = (events & (years <= horizon_years)) | (years >= horizon_years)
+    found: dict[str, float | int | None] = {**dict.fromkeys(("brier", "brier_low", "brier_high", "ece"))}
+    found["n"] = int(known.sum())
+    labels = (events & (years <= horizon_years))[known]
+    if not cut_points(labels, patients[known]) or years[known].clip(max=horizon_years).max() > censoring.years[-1]:
+        return found
+    cases, weights = known_by(years, events, horizon_years, censoring)
+    brier = mean_interval(weights * (last - cases) ** 2, patients, resamples, seed)
+    error = weighted_calibration_error(cases[known], last[known], weights[None, known], CALIBRATION_BINS)[0]
+    limits = dict(zip(("brier", "brier_low", "brier_high"), map(rounded, brier), strict=True))
+    return found | limits | {"ece": rounded(float(error))}

@@ -24,7 +24,9 @@ from pipeline.sections import Task
 TEMPLATE = Path(__file__).parent / "tables.html.template"
 STYLE = Path(__file__).parent / "page.css"
 SETTINGS = ("lp_10", "lp_50", "lp_100", "ft_100")
+PAPER_PROBE = ("lp_paper_10", "lp_paper_50", "lp_paper_100", "")
 OURS, THEIRS = "This project, one experiment per row", "Published, for reference only: MV-MLM, table {}, on {}"
+CONVERGED, AS_PUBLISHED = "linear probes to convergence", "linear probes trained as published, 30 epochs"
 Runs = Sequence[Mapping[str, Any]]  # metrics.json of every experiment
 
 
@@ -78,21 +80,30 @@ def _classification(runs: Runs, paper: PaperTable, by_target: Mapping[tuple[str,
         [("", 2), *((escape(name.capitalize()), len(SETTINGS)) for name, *_ in columns)],
         [("Method", 1), ("Encoder", 1), *((setting_title(setting), 1) for _ in columns for setting in SETTINGS)],
     ]
-    rows = [Row([OURS], "group")]
-    for metrics in runs:
-        tests = [_own_split(metrics, task) for _, task, *_ in columns]
-        cells = [statistic(test.get(setting, {}).get("pretrained"), "auc") for test in tests for setting in SETTINGS]
-        rows.append(Row([METHOD_NAMES[metrics["method"]], escape(metrics["encoder"]), *cells], "ours"))
-    for name, baseline in runs[0]["baselines"].items():  # the same in all
-        tests = [_own_split(runs[0], task) for _, task, *_ in columns]
-        cells = [statistic(test.get(setting, {}).get(name), "auc") for test in tests for setting in SETTINGS]
-        rows.append(Row([f"<code>{escape(name)}</code>", baseline_origin(baseline), *cells], "base"))
+    tasks = [task for _, task, *_ in columns]
+    rows = [Row([f"{OURS}: {CONVERGED}"], "group"), *_own_rows(runs, tasks, SETTINGS)]
+    rows += [Row([f"{OURS}: {AS_PUBLISHED}"], "group"), *_own_rows(runs, tasks, PAPER_PROBE)]
     rows.append(Row([THEIRS.format(paper.number, paper.source)], "group"))
     for (model, network), printed in published_table(paper.number, task_setting).items():
         cells = [printed.get(f"{name} {setting}", DASH) for name, *_ in columns for setting in SETTINGS]
         rows.append(Row([escape(model), escape(network), *cells], "published"))
     measured = "; ".join(f"{escape(label)} of cohort {escape(cohort)}" for _, _, cohort, label in columns)
     return table(heads, rows, f"<b>AUC, image level.</b> Ours: {measured}.", words=2)
+
+
+def _own_rows(runs: Runs, tasks: Sequence[str | None], settings: Sequence[str]) -> list[Row]:
+    """A row per experiment, then per baseline, with the AUC of these settings for each task."""
+    models = [(METHOD_NAMES[run["method"]], escape(run["encoder"]), run, "pretrained", "ours") for run in runs]
+    models += [
+        (f"<code>{escape(name)}</code>", baseline_origin(baseline), runs[0], name, "base")  # the same in all
+        for name, baseline in runs[0]["baselines"].items()
+    ]
+    rows = []
+    for name, network, metrics, encoder, kind in models:
+        tests = [_own_split(metrics, task) for task in tasks]
+        cells = [statistic(test.get(setting, {}).get(encoder), "auc") for test in tests for setting in settings]
+        rows.append(Row([name, network, *cells], kind))
+    return rows
 
 
 def _own_split(metrics: Mapping[str, Any], task: str | None) -> Mapping[str, Any]:

@@ -61,6 +61,37 @@ def censoring_distribution(years: Float[np.ndarray, " exam"], events: Bool[np.nd
     return Censoring(steps, np.cumprod(1 - censored / np.maximum(at_risk, 1)))
 
 
+def known_by(
+    years: Float[np.ndarray, " exam"],
+    events: Bool[np.ndarray, " exam"],
+    horizon_years: int | float,
+    censoring: Censoring,
+) -> tuple[Bool[np.ndarray, " exam"], Float[np.ndarray, " exam"]]:
+    """Which exams have cancer by the horizon, and what each counts so that those censored before it are made up for.
+
+    Args:
+        years: To cancer, or to the end of follow-up.
+        events: True where years ends in cancer.
+        horizon_years: Up to it, inclusive.
+        censoring: G, of a sample followed at least as long as these exams.
+
+    Returns:
+        Cases and weights: 1 / G of its time for a case, 1 / G of the horizon for an exam free of cancer then, 0 for one
+        censored before.
+
+    Raises:
+        ValueError: G is not known so far.
+
+    Source: Graf et al., Statistics in Medicine 1999, 18:2529-2545.
+    """
+    cases = events & (years <= horizon_years)
+    free = ~cases & (years >= horizon_years)
+    until = np.where(cases, years, np.minimum(years, horizon_years))
+    weights = np.zeros(len(years))
+    weights[cases | free] = censoring.inverse(until[cases | free])
+    return cases, weights
+
+
 def uno_interval(
     years: Float[np.ndarray, " exam"],
     events: Bool[np.ndarray, " exam"],

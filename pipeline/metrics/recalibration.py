@@ -11,7 +11,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from pipeline.metrics.bootstrap import MIN_PATIENTS
-from pipeline.metrics.censoring import Censoring
+from pipeline.metrics.censoring import Censoring, known_by
 
 # Keeps the logit finite (within 13.8); a rate of one in a million is far below what 1e5 exams can tell from zero.
 CLIP = 1e-6
@@ -141,23 +141,21 @@ def risk_map(
         risks: Predicted probabilities, never falling over the years; of validation exams.
         years: To cancer, or to the end of follow-up.
         events: True where years ends in cancer.
-        censoring: G, of a sample followed at least as long as these exams. A cancer counts 1 / G of its time, an exam
-            free of cancer at n years 1 / G of n years; an exam censored before does not count for year n.
+        censoring: G, of a sample followed at least as long as these exams; each counts for year n as `known_by` says.
 
     Returns:
         The map; None where it has too little to rest on: fewer than MIN_PATIENTS exams with cancer within the last
         year, or free of it then, or risks that are all equal or do not rise with the share of cancers.
 
-    Source: as `platt`; the weights: Graf et al., Statistics in Medicine 1999, 18:2529-2545.
+    Source: as `platt`.
     """
     horizons = np.arange(1, risks.shape[1] + 1)
-    cases = events[:, None] & (years[:, None] <= horizons)
-    free = ~cases & (years[:, None] >= horizons)
+    known = [known_by(years, events, horizon, censoring) for horizon in horizons.tolist()]
+    cases, weights = (np.stack(columns, axis=1) for columns in zip(*known, strict=True))
+    free = (weights > 0) & ~cases
     logits = logit(np.clip(risks.astype(np.float64), CLIP, 1 - CLIP))
     if min(cases[:, -1].sum(), free[:, -1].sum()) < MIN_PATIENTS or np.ptp(logits, axis=0).max() == 0:
         return None
-    until = np.where(cases, years[:, None], np.minimum(years[:, None], horizons))
-    weights = (cases | free) * censoring.inverse(until.ravel()).reshape(until.shape)
     targets = np.where(cases, (cases.sum(0) + 1) / (cases.sum(0) + 2), 1 / (free.sum(0) + 2))
     centre, scale = logits.mean(), logits.std()
     year = np.broadcast_to(np.eye(len(horizons)), (len(years), len(horizons), len(horizons)))

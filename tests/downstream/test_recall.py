@@ -35,6 +35,17 @@ def test_intervals_of_recall_and_median_rank_equal_resampling_written_out() -> N
     assert (found["queries"], found["clusters"], found["gallery"], found["chance_at_1"]) == (61, 24, 300, 0.004)
 
 
+def test_too_few_patients_carry_no_number() -> None:
+    ranks = np.repeat([1, 2], 40)
+    few, enough = (
+        retrieval_result(Queries(ranks, np.arange(80) % patients, 80, 0.5), 1, RESAMPLES) for patients in (9, 10)
+    )
+    told = {name for name, value in few.items() if value is not None}
+    assert told == {"chance_at_1", "queries", "clusters", "gallery"}
+    assert (enough["recall_at_1"], enough["median_rank"]) == (0.5, 1.5)
+    assert None not in enough.values()
+
+
 def test_the_interval_resamples_patients() -> None:
     ranks = np.repeat([1, 2], 40)  # twenty patients right, twenty wrong, two images each
     found = retrieval_result(Queries(ranks, np.arange(40).repeat(2).astype(str), 2, 0.5), 1, 2000)

@@ -50,7 +50,7 @@ def write_project(root: Path, run: Run) -> EvaluationInputs:
             tuned = _scored(name, truth[cohort], task.label, split, 1.8 if split == "test" else 1.2, rng)
             tuned = tuned.assign(method="ft", encoder="pretrained", fraction=1.0, seed=0)
             _write_predictions([tuned], predictions / ("finetune" if split == "test" else f"transfer/{cohort}") / name)
-    _write_predictions(_zero_shot_rows(truth, run, rng), predictions / "zero_shot")
+    _write_predictions(_zero_shot_rows(truth, run, np.random.default_rng(2)), predictions / "zero_shot")
     _write_predictions(_risk_rows(truth[run.risk.cohort], run, rng), predictions / "risk")
     _write_predictions(_fuse_rows(truth[run.fuse.cohort], run, rng), predictions / "fuse")
     for name, strength in BASELINES.items():
@@ -58,7 +58,7 @@ def write_project(root: Path, run: Run) -> EvaluationInputs:
             rows = _probe_rows(task_name, task, truth, run, np.random.default_rng(1), {("lp", name): strength})
             _write_predictions(rows, predictions / "baselines" / name / task_name)
     _write_retrieval(root / "results" / "retrieval", run)
-    _write_forgetting(root / "results" / "forgetting", truth, run, rng)
+    _write_forgetting(root / "results" / "forgetting", truth, run, np.random.default_rng(3))
     data = (root / "data" / name for name in ("sealed", "cohort", "crops", "reports"))
     results = (root / "results" / name for name in ("predictions", "retrieval", "forgetting"))
     archives = read_params(ROOT).profile.archives

@@ -144,10 +144,10 @@ def test_every_setting_of_every_binary_task_has_every_statistic(case: Case) -> N
     assert tuple(case.points.columns) == COLUMNS
     assert list(case.points["task"].unique()) == binary
     expected = {("lp_100", "initial"), ("lp_100", "pretrained"), ("ft_100", "pretrained")}
+    zero = {("zero_shot", "pretrained")}
     for name in binary:
         own = case.points[case.points["task"] == name]
         found = own.groupby("split")[["setting", "encoder"]].apply(lambda s: set(s.itertuples(index=False, name=None)))
-        zero = {("zero_shot", "pretrained")} if name != "malignancy_screening" else set()
         assert found["test"] == expected | zero
         for split in set(scored_splits(case.tasks[name])) - {"test"}:
             assert found[split] == expected
@@ -369,16 +369,16 @@ def test_the_tables_show_every_binary_task_of_the_pretrained_encoder(case: Case)
         rows = re.findall(r'<tr class="">.*?</tr>', page)
         tasks = [re.findall(r"<code>(\w+)</code>", row)[0] for row in rows]
         assert list(dict.fromkeys(tasks)) == binary
-        assert len(rows) == 3 * len(binary) - 1  # no zero-shot for malignancy_screening
+        assert len(rows) == 3 * len(binary)
         columns = page.split("</thead>")[0].rsplit("<tr>", 1)[1].count('scope="col"')
         assert all(len(re.findall("<t[dh]", row)) == columns for row in rows)
         assert re.search("Unit: (image|breast)", page)
     assert "Platt-scaled on validation" in images
     assert re.search(r"recall rate is the share of all\s+images called back", images)
-    assert images.count(">n/a<") == 4 * 3  # pF1, Brier, ECE and slope of three zero-shot rows
-    assert breasts.count(">n/a<") == 2 * 3  # pF1 of the mean and the maximum of three zero-shot rows
+    assert images.count(">n/a<") == 4 * len(binary)  # pF1, Brier, ECE and slope of the zero-shot rows
+    assert breasts.count(">n/a<") == 2 * len(binary)  # pF1 of the mean and the maximum of the zero-shot rows
     assert "n/a: fewer than 10 patients on one side, or no validation scores of both classes." in breasts
-    assert units.count(">n/a<") == 2 * (3 * len(binary) - 1)  # learned of ten validation patients, breast and exam
+    assert units.count(">n/a<") == 2 * 3 * len(binary)  # learned of ten validation patients, breast and exam
     assert re.search(r"fitted on validation, n/a\s+where that has fewer than 10 patients", units)
     shown = [
         value(case.points, name, setting="ft_100")
@@ -396,7 +396,7 @@ def test_the_tables_show_every_binary_task_of_the_pretrained_encoder(case: Case)
 
 def test_the_lines_that_open_the_tables_name_the_extremes(case: Case) -> None:
     images, breasts, units = (page.split("</summary>")[0] for page in operating_tables(case.points, "platt"))
-    assert images.startswith("<details><summary><b>Operating points and calibration.</b> Models: 11. ")
+    assert images.startswith("<details><summary><b>Operating points and calibration.</b> Models: 12. ")
     own = case.points[(case.points["split"] == "test") & (case.points["encoder"] == "pretrained")]
     sensitivities = own[(own["statistic"] == "sensitivity_at_90") & (own["unit"] == "image")]["value"]
     assert re.findall(r"(0\.\d{3}) \(<code>", images) == [f"{sensitivities.agg(end):.3f}" for end in ("min", "max")]

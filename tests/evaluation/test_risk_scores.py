@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from lifelines import KaplanMeierFitter
-from sklearn.metrics import brier_score_loss
-from sksurv.metrics import concordance_index_ipcw, cumulative_dynamic_auc
+from sksurv.metrics import brier_score, concordance_index_ipcw, cumulative_dynamic_auc
 from sksurv.util import Surv
 
 from pipeline.evaluation.outcomes_html import risk_table
@@ -24,8 +23,8 @@ from pipeline.sections import Risk, Run
 YEARS = range(1, 6)
 METRICS = [
     "encoder", "prior_exams",
-    "c_index", *(f"auc_{n}y" for n in YEARS), "calibration_5y",
-    "uno_c", *(f"dynamic_auc_{n}y" for n in YEARS), "observed_to_expected",
+    "c_index", *(f"auc_{n}y" for n in YEARS),
+    "uno_c", *(f"dynamic_auc_{n}y" for n in YEARS), "observed_to_expected", "calibration_5y",
 ]  # fmt: skip
 
 
@@ -122,38 +121,70 @@ def test_observed_to_expected_is_kaplan_meier_over_the_mean_risk(images, scored)
     assert (found["n"], found["events"]) == (160, (events & (years <= 5)).sum())
 
 
-def test_brier_is_resampled_by_patient_and_the_calibration_error_has_no_interval(images, settings) -> None:
+def test_brier_equals_scikit_survival_and_is_resampled_by_patient(images, settings) -> None:
+    """An exam censored before the horizon counts nothing, the others for it; the calibration error has no interval."""
     predictions = drawn_risks(images)
     pairs = sealed(images).assign(
         patient_id=lambda table: table["patient_id"].str.replace(r"[02468]$", "9", regex=True)
     )
     found = score_risk(predictions, pairs, without_test_labels(images), settings, 100, 0)["exam"]["calibration_5y"]
     exams = pairs.drop_duplicates("exam_id").set_index("exam_id").sort_index()
-    exams = exams[exams["years_to_cancer"].notna() | (exams["years_followed"] >= 5)]
+    years, cancers = exams["years_followed"].to_numpy(np.float64), exams["years_to_cancer"].notna().to_numpy()
+    development = images[images["split"] != "test"].assign(split="development")
+    train = Surv.from_arrays(*reversed(unsealed(development, "development")))
     last = predictions[predictions["horizon_years"] == 5].set_index("exam_id")["score"].astype(np.float64)
-    risks, cancers = last[exams.index].to_numpy(), (exams["years_to_cancer"] <= 5).to_numpy()
-    bins = np.array_split(np.argsort(risks, kind="stable"), 10)
+    risks, test = last[exams.index].to_numpy(), Surv.from_arrays(cancers, years)
+    before = 4.99  # scikit-survival leaves out who was followed for exactly the horizon, and knows to be free of cancer
+    assert found["brier"] == pytest.approx(brier_score(train, test, 1 - risks[:, None], before)[1][0], abs=0.51e-4)
 
+    cases = cancers & (years <= 5)
+    weights = ipc_weights_of(train, np.where(cases, years, before)) * (cases | (years >= 5))
     patients, owner = np.unique(exams["patient_id"], return_inverse=True)
     assert len(patients) < len(exams)
-    drawn = np.concatenate(list(resample_counts(len(patients), 100, 0)))[:, owner].astype(int)
-    briers = [brier_score_loss(np.repeat(cancers, t), np.repeat(risks, t)) for t in drawn]
-    assert found["brier"] == pytest.approx(brier_score_loss(cancers, risks), abs=0.51e-4)
+    drawn = np.concatenate(list(resample_counts(len(patients), 100, 0)))[:, owner]
+    briers = [np.average(weights * (risks - cases) ** 2, weights=times) for times in drawn]
     limits = found["brier_low"], found["brier_high"]
     np.testing.assert_allclose(limits, np.percentile(briers, [2.5, 97.5]), atol=0.51e-4)
-    gaps = [abs(sum(risks[i] - cancers[i] for i in members)) for members in bins]
-    assert found["ece"] == pytest.approx(sum(gaps) / len(exams), abs=0.51e-4)
-    assert found["n"] == len(exams)
+
+    known = np.flatnonzero(weights)
+    bins = np.array_split(known[np.argsort(risks[known], kind="stable")], 10)
+    gaps = [abs(sum(weights[i] * (risks[i] - cases[i]) for i in members)) for members in bins]
+    assert found["ece"] == pytest.approx(sum(gaps) / weights.sum(), abs=0.51e-4)
+    assert found["n"] == len(known) < len(exams)
+
+
+def ipc_weights_of(train: np.ndarray, years: np.ndarray) -> np.ndarray:
+    """1 / G, by lifelines: the censorings are its events."""
+    free = KaplanMeierFitter().fit(train["time"], ~train["event"])
+    return 1 / free.predict(years).to_numpy()
 
 
 @pytest.mark.parametrize("exams", [7, 160])
 def test_without_ten_patients_there_is_no_calibration(images, settings, exams: int) -> None:
     alone = sealed(images).assign(patient_id="p")
     alone = alone[alone["exam_id"].isin(alone["exam_id"].drop_duplicates().iloc[:exams])]
+    assert_no_calibration(alone, images, settings)
+
+
+def test_with_cancers_of_few_patients_there_is_no_calibration(images, settings) -> None:
+    exams = sealed(images)
+    cases = exams["years_to_cancer"] <= 5
+    few = exams[~cases | exams["exam_id"].isin(exams.loc[cases, "exam_id"].unique()[:9])]
+    assert few["patient_id"].nunique() > 50
+    assert_no_calibration(few, images, settings)
+
+
+def test_beyond_the_development_follow_up_there_is_no_calibration(images, settings) -> None:
+    short = images.assign(years_followed=images["years_followed"].clip(upper=3))
+    short["years_to_cancer"] = short["years_to_cancer"].where(short["years_to_cancer"] < 3)
+    assert_no_calibration(sealed(images), short, settings)
+
+
+def assert_no_calibration(labels: pd.DataFrame, images: pd.DataFrame, settings: Risk) -> None:
     predictions = drawn_risks(images)
-    predictions = predictions[predictions["exam_id"].isin(alone["exam_id"])]
-    found = score_risk(predictions, alone, without_test_labels(images), settings, 100, 0)["exam"]
-    assert all(found["calibration_5y"][name] is None for name in ("brier", "brier_low", "ece"))
+    predictions = predictions[predictions["exam_id"].isin(labels["exam_id"])]
+    found = score_risk(predictions, labels, without_test_labels(images), settings, 100, 0)["exam"]
+    assert all(found["calibration_5y"][name] is None for name in ("brier", "brier_low", "brier_high", "ece"))
     assert "Calibration at" not in risk_table({"risk": {"exam": found}, "method": "clip"}, settings, "network")
 
 
@@ -164,7 +195,7 @@ def test_only_development_exams_tell_the_censoring_each_once(images, scored, set
     train = score_risk(predictions, labels, images[images["split"] == "train"], settings, 100, 0)["exam"]
     assert list(train) == METRICS
     changed = {name for name in METRICS if train[name] != scored["exam"][name]}
-    assert {"uno_c", "dynamic_auc_5y"} <= changed <= {"uno_c", *(f"dynamic_auc_{n}y" for n in YEARS)}
+    assert {"uno_c", "dynamic_auc_5y"} <= changed <= {"uno_c", "calibration_5y", *(f"dynamic_auc_{n}y" for n in YEARS)}
 
 
 def test_a_cancer_later_than_the_development_follow_up_is_flagged_not_scored(images, settings) -> None:

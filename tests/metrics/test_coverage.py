@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from lifelines.utils import concordance_index
+from scipy.special import logit
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, brier_score_loss, cohen_kappa_score, roc_auc_score, roc_curve
 
 from bench import coverage_laws as laws
 from bench.coverage import CONTROL, coverage, intervals
@@ -12,6 +14,7 @@ from pipeline.metrics.bootstrap import Interval, auc_interval
 from pipeline.metrics.classification import macro_auc
 
 COHORTS, PATIENTS, RESAMPLES = 100, 60, 120
+WIDE = {"observed_to_expected": 0.015, "calibration_slope": 0.02, "calibration_intercept": 0.03}
 
 
 def of_images(images: laws.Images) -> dict[str, float]:
@@ -22,6 +25,7 @@ def of_images(images: laws.Images) -> dict[str, float]:
     sensitivities = {percent: np.interp(1 - percent / 100, alarms, found) for percent in (90, 95)}
     shares = np.array([labels.mean(), 1 - labels.mean()])
     chance = laws.probabilities(first)
+    line = LogisticRegression(C=np.inf).fit(logit(chance)[:, None], labels)
     observed, predicted = calibration_curve(labels, chance, n_bins=10, strategy="quantile")
     precision, recall = chance[labels].sum() / chance.sum(), chance[labels].sum() / labels.sum()
     return {
@@ -37,6 +41,8 @@ def of_images(images: laws.Images) -> dict[str, float]:
         "pf1": 2 * precision * recall / (precision + recall),
         "brier": brier_score_loss(labels, chance),
         "ece": np.abs(observed - predicted).mean(),
+        "calibration_slope": float(line.coef_[0, 0]),
+        "calibration_intercept": float(line.intercept_[0]),
         "recall_at_1": (second > laws.HIT_SCORE).mean(),
     }
 
@@ -52,6 +58,7 @@ def of_exams(exams: laws.Exams, other_risk: np.ndarray) -> dict[str, float]:
         "uno_c": concordance_index(np.minimum(years, laws.HORIZON_YEARS), -risk, early),
         "dynamic_auc": roc_auc_score(early, risk),
         "observed_to_expected": early.mean() / risk.mean(),
+        "risk_brier": brier_score_loss(early, risk),
     }
 
 
@@ -61,10 +68,15 @@ def test_true_values_are_those_of_one_huge_cohort_without_dropout() -> None:
     grades = laws.draw_grades(rng, 30000)
     expected = of_images(images) | of_exams(exams, laws.draw_other_risk(rng, exams))
     expected["ordinal_auc"] = macro_auc(grades.grades, grades.scores)
+    guessed = np.clip(np.rint(laws.guesses(grades.scores)), 0, laws.GRADES - 1)
+    expected["quadratic_kappa"] = cohen_kappa_score(grades.grades, guessed, weights="quadratic")
+    ranks = np.median(laws.draw_ranks(rng, 30000))
+    assert truth["median_rank"] == pytest.approx(ranks, abs=2)  # standard error 0.4
+    del truth["median_rank"]
     assert (exams.years[~exams.events] == laws.FOLLOWED_YEARS).all()
     assert set(truth) - set(expected) == {"delong", "delong_gain", "subgroup_gap"}  # the same numbers again
     for name, value in expected.items():  # 60,000 exams, 120,000 images: standard errors of at most 0.007
-        assert truth[name] == pytest.approx(value, abs=0.015 if name == "observed_to_expected" else 0.008), name
+        assert truth[name] == pytest.approx(value, abs=WIDE.get(name, 0.008)), name
     gaps = [values["uno_c"] - values["harrell_c"] for values in (truth, expected)]  # one cohort: its scatter cancels
     assert gaps[0] == pytest.approx(gaps[1], abs=2e-3)
 
