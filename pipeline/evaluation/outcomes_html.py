@@ -178,7 +178,5 @@ def _calibration(risk: dict[str, Any]) -> str:
         for name, entry in measured.items()
         if name.startswith("calibration") and entry["brier"] is not None
     ]
-    note = (
-        "Weights make up for exams censored before it. The calibration error takes noise for error, too: no interval."
-    )
+    note = "Weights make up for censored exams. The calibration error takes noise for error, too, and has no interval."
     return f"Calibration at the last horizon: {'; '.join(parts)}. {note}" if parts else ""

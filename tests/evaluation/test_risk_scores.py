@@ -237,7 +237,7 @@ def test_the_table_has_uno_beside_harrell_and_words_for_the_others(scored, setti
     ratio = exam["observed_to_expected"]
     assert f"validation exams: exam {ratio['value']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})." in page
     error = exam["calibration_5y"]
-    assert f"calibration error {error['ece']:.3f}. The calibration error takes" in page
+    assert f"calibration error {error['ece']:.3f}. Weights make up for censored exams." in page
 
 
 @pytest.mark.parametrize("encoder", ["frozen", "finetuned"])
