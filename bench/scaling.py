@@ -2,10 +2,12 @@
 
     PYTHONPATH=. python bench/scaling.py                     # on the CPU, about 10 minutes
     PYTHONPATH=. python bench/scaling.py --device cuda --precision bf16 --name scaling_cuda
+    PYTHONPATH=. python bench/scaling.py --count             # the operations alone, seconds
 
 Each point is a process of its own, for its peak memory. Of its steps of `mv_clip_tr` on synthetic shards the first is
 left out (it allocates), the median of the others is kept. Operations are counted by torch.utils.flop_counter, of the
-encoder's forward pass of one image, two per multiply-add; they are exact and need no device.
+forward pass of one image through the encoder, and of one image and one report through the paper's Tr modules, two per
+multiply-add; they are exact and need no device.
 """
 
 import argparse
@@ -20,11 +22,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from ruamel.yaml import YAML
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.train_step import batches_from, initial_encoder, recipe_of, synchronise, write_inputs
 from pipeline.allocator import keep_freed_memory
-from pipeline.models.image_tower import create_encoder
+from pipeline.models.feature_tokens import FeatureTokens
+from pipeline.models.image_tower import create_encoder, feature_shape
+from pipeline.sections import Tr
 from pipeline.training.live import memory_gb
 from pipeline.training.setup import prepare
 from pipeline.training.step import train_step
@@ -99,6 +104,29 @@ def forward_gflop(encoder: str, size_px: tuple[int, int]) -> float:
     return counter.get_total_flops() / 1e9
 
 
+def tr_gflop(encoder: str) -> dict[str, float]:
+    """Operations of the paper's Tr modules on the feature map of one image and the states of one report, in 10^9."""
+    paper = YAML(typ="safe").load(Path("conf/profile/paper.yaml"))
+    channels, rows, columns = feature_shape(encoder, *PAPER_PX)
+    found = {}
+    for name, positions in (("image", rows * columns), ("report", paper["text"]["max_tokens"])):
+        with torch.device("meta"):
+            module = FeatureTokens(positions, channels, Tr(**paper["tr"]))
+            features = torch.zeros(1, channels, positions)
+        with FlopCounterMode(display=False) as counter:
+            module(features)
+        found[name] = round(counter.get_total_flops() / 1e9, 1)
+    return found
+
+
+def operations() -> dict[str, Any]:
+    """By encoder, at the paper's size."""
+    return {
+        "forward_gflop_at_paper_size": {name: round(forward_gflop(name, PAPER_PX), 1) for name in ENCODERS},
+        "tr_gflop_at_paper_size": {name: tr_gflop(name) for name in ENCODERS},
+    }
+
+
 def main() -> None:
     """Measures every point in a process of its own and writes bench/results/<name>.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -106,7 +134,12 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])
     parser.add_argument("--name", default="scaling_cpu")
     parser.add_argument("--point", type=int, help="measure one point here and print it")
+    parser.add_argument("--count", action="store_true", help="count operations, keep what was measured")
     options = parser.parse_args()
+    result_file = RESULT / f"{options.name}.json"
+    if options.count:
+        result_file.write_text(json.dumps(json.loads(result_file.read_text()) | operations(), indent=2) + "\n")
+        return
     if options.point is not None:
         print(json.dumps(measure(POINTS[options.point], options.device, options.precision)))
         return
@@ -128,9 +161,8 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "points": rows,
-        "forward_gflop_at_paper_size": {name: round(forward_gflop(name, PAPER_PX), 1) for name in ENCODERS},
     }
-    (RESULT / f"{options.name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    result_file.write_text(json.dumps(result | operations(), indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from pipeline.sections import Compute, Encoder, Model
 from pipeline.shards.read import ShardImages  # noqa: F401  (imported before the clock runs)
 from pipeline.tables import SHARD, TEXT_KEYS, TEXT_STATES, write_table
 from pipeline.training.augment import augment
-from pipeline.training.batch import Batch
+from pipeline.training.batch import Batch, collate
 from pipeline.training.live import memory_gb
 from pipeline.training.loop import _batches
 from pipeline.training.passes import backward_pass
@@ -42,6 +42,7 @@ from pipeline.training.run import Recipe, Training
 from pipeline.training.setup import prepare
 from pipeline.training.step import train_step
 
+LARGEST = 512  # batch that --largest tries
 PAIRS, STEPS = 12, 6  # turns each, and steps a turn
 TEXT_WIDTH, REPORT_TOKENS = 384, 64
 RESULT = Path("bench/results")
@@ -184,15 +185,21 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     }
 
 
+def batch_of(training: Training, units: int) -> Batch:
+    """A batch of exactly so many breasts or images; an epoch's are cut evenly, and may be smaller."""
+    draw = training.draw(0)
+    assert len(draw.paired) >= units, (len(draw.paired), units)
+    return collate(training.pairs, training.reader, draw, np.arange(units), training.recipe.text_tokens)
+
+
 def largest_batch(options: argparse.Namespace, folder: Path) -> dict[str, object]:
-    """The largest batch of breasts or images whose step fits, by doubling, then bisecting."""
+    """The largest batch of breasts or images whose step fits, LARGEST at most, by doubling, then bisecting."""
     fits, fails = 1, None
     while fails is None or fails - fits > 1:
-        trial = 2 * fits if fails is None else (fits + fails) // 2
+        trial = min(2 * fits, LARGEST) if fails is None else (fits + fails) // 2
         try:
             training = prepare(recipe_of(options, folder, trial))
-            batch, epoch = next(batches_from(training, 0))
-            train_step(training, batch, epoch)
+            train_step(training, batch_of(training, trial), 0)
             fits = trial
         except InputError as error:
             if "out of memory" not in str(error):
@@ -200,7 +207,7 @@ def largest_batch(options: argparse.Namespace, folder: Path) -> dict[str, object
             fails = trial
         training = None
         torch.cuda.empty_cache()
-        if trial > 512:
+        if fits == LARGEST:
             break
     return {"largest_batch": fits}
 
@@ -227,7 +234,7 @@ def main() -> None:
         folder = Path(name)
         os.environ["PIPELINE_SCRATCH"] = str(folder / "scratch")
         height, width = options.size
-        write_inputs(folder, (height, width), breasts=max(160, 4 * options.batch))
+        write_inputs(folder, (height, width), breasts=LARGEST if options.largest else max(160, 4 * options.batch))
         encoder = options.encoder or read_params().encoder
         initial_encoder(encoder, (height, width), folder)
         found = largest_batch(options, folder) if options.largest else measure(options, folder)
