@@ -32,7 +32,7 @@ def shrink_run(run: Any) -> None:
     run["tasks"] = {"mass_vindr": run["tasks"]["mass_vindr"]}
     run["zero_shot"]["tasks"] = run["finetune"]["tasks"] = []
     run["baselines"] = [BASELINE]
-    run["probe"].update(fractions=[0.5, 1.0], seeds=[0], paper_epochs=2)
+    run["probe"].update(fractions=[0.5, 1.0], seeds=[0, 1, 2], paper_epochs=2)
 
 
 def shrink_profile(profile: Any) -> None:
@@ -125,5 +125,5 @@ def test_a_baseline_sees_the_same_images_in_its_own_preparation_and_scores_the_s
     assert set(found["encoder"]) == {BASELINE}
     reference = reference[reference["encoder"] == "pretrained"]
     pd.testing.assert_frame_equal(found[keys].reset_index(drop=True), reference[keys].reset_index(drop=True))
-    assert len(found) == 2 * 2 * (20 + 20 + 20)
+    assert len(found) == 2 * 2 * 3 * (20 + 20 + 20)  # methods, fractions, seeds
     assert json.loads((project / "models/baselines/baselines.json").read_text())[BASELINE]["preparation"] == "mirai"
