@@ -99,6 +99,12 @@ def draw_exams(rng: np.random.Generator, patients: int, dropout: float = DROPOUT
     return Exams(*(column.ravel() for column in columns), owners)
 
 
+def true_dropout() -> tuple[np.ndarray, np.ndarray]:
+    """Times up to the end of follow-up and the share that nobody has lost by then."""
+    years = np.linspace(0, FOLLOWED_YEARS, CELLS + 1)[1:]
+    return years, np.exp(-DROPOUT * years)
+
+
 def draw_other_risk(rng: np.random.Generator, exams: Exams) -> np.ndarray:
     """A risk that knows less: noise on the logarithm of the rates."""
     return np.log(-np.log1p(-exams.risk)) + NOISE * rng.normal(size=len(exams.risk))

@@ -106,7 +106,9 @@ class ShardImages:
         encoded = self.cache.get(file, group)
         if row >= len(encoded):
             raise _corrupt(file, group, f"at least {row + 1} rows", str(len(encoded)))
-        image: np.ndarray | None = cv2.imdecode(np.frombuffer(encoded[row], np.uint8), cv2.IMREAD_UNCHANGED)
+        image: np.ndarray | None = None
+        if encoded[row].size:
+            image = cv2.imdecode(np.frombuffer(encoded[row], np.uint8), cv2.IMREAD_UNCHANGED)
         if image is None or image.dtype not in (np.uint8, np.uint16) or image.ndim != 2:
             raise _corrupt(file, group, f"a grey PNG in row {row}", "other bytes")
         return image if image.dtype == np.uint8 else image.astype(np.float32) / np.float32(STEPS_16_BIT)

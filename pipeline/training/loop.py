@@ -146,7 +146,8 @@ def _validate(training: Training, live: LiveCurve) -> None:
     done, recipe = training.done, training.recipe
     if not recipe.traits.text or not len(training.validation.images):
         return
-    batch, size_px = 2 * training.batch, (training.config.height_px, training.config.width_px)
+    batch = min(2 * training.batch, recipe.optimisation.images_per_pass or 2 * training.batch)
+    size_px = training.config.height_px, training.config.width_px
     with memory_explained(training, batch, size_px):
         found = validate(
             training.tower,

@@ -245,7 +245,8 @@ def test_no_damage_to_pixels_goes_unnoticed(tmp_path: Path) -> None:
     rng, silent = np.random.default_rng(0), 0
     masks = [(at, (1 << bit).to_bytes(4, "little")) for at in lengths for bit in range(32)]
     masks += [(int(at), bytes([1 << rng.integers(8)])) for at in rng.integers(start, stop, 400)]
-    sectors = [slice(int(at), min(int(at) + 512, stop)) for at in rng.integers(start, stop, 40)]
+    places = [*rng.integers(start, stop, 40).tolist(), *lengths]  # of no length: an empty image
+    sectors = [slice(at, min(at + size, stop)) for at in places for size in (4, 512)]
     masks += [(sector.start, content[sector]) for sector in sectors]  # xor with itself is zero
     assert len(lengths) == len(rows)
     for at, mask in masks:

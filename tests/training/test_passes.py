@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from pipeline.errors import InputError
 from pipeline.models.image_tower import ImageTower
-from pipeline.training import run, setup, step
+from pipeline.training import run, step
 from pipeline.training.loop import _batches, pretrain
 from pipeline.training.passes import _draw_alike
 from pipeline.training.setup import prepare
@@ -85,8 +86,10 @@ def test_out_of_memory_in_a_validation_names_what_to_change(
         raise FULL[0]
 
     monkeypatch.setattr("pipeline.training.loop.validate", full)
-    with pytest.raises(InputError, match=r"out of memory after step 3: 16 images of 32 x 32 px"):
-        pretrain(inputs / "shards", inputs / "text", inputs / "initial", tmp_path, **arguments(batch=8))
+    for images, most in ((16, None), (5, 5)):  # which so helps a validation, too
+        given = arguments(batch=8, images_per_pass=most)
+        with pytest.raises(InputError, match=rf"out of memory after step 3: {images} images of 32 x 32 px"):
+            pretrain(inputs / "shards", inputs / "text", inputs / "initial", tmp_path, **given)
 
 
 def test_what_networks_draw_repeats_by_step_and_part(inputs: Path):
@@ -140,10 +143,13 @@ def test_ranks_that_find_different_checkpoints_are_refused(inputs: Path, monkeyp
         training.restore()
 
 
-def test_another_number_of_ranks_starts_anew(inputs: Path):
+def test_another_number_of_ranks_starts_anew(inputs: Path, monkeypatch: pytest.MonkeyPatch):
     """Steps of two ranks hold twice as many breasts: no checkpoint of one rank is theirs."""
     recipe = recipe_of(inputs, "mv_clip", 8, None, 1)
-    assert setup._folder(recipe, 1) == setup._folder(recipe, 1) != setup._folder(recipe, 2)
+    one = prepare(recipe).folder
+    assert one == prepare(recipe).folder
+    monkeypatch.setattr(Accelerator, "num_processes", 2)
+    assert prepare(recipe).folder != one
 
 
 def test_the_curve_names_every_temperature_and_the_bias(inputs: Path):
