@@ -26,7 +26,7 @@ STYLE = Path(__file__).parent / "page.css"
 SETTINGS = ("lp_10", "lp_50", "lp_100", "ft_100")
 PAPER_PROBE = ("lp_paper_10", "lp_paper_50", "lp_paper_100", "")
 OURS, THEIRS = "This project, one experiment per row", "Published, for reference only: MV-MLM, table {}, on {}"
-CONVERGED, AS_PUBLISHED = "linear probes to convergence", "linear probes trained as published, 30 epochs"
+CONVERGED, AS_PUBLISHED = "linear probes to convergence", "linear probes trained as published"
 Runs = Sequence[Mapping[str, Any]]  # metrics.json of every experiment
 
 
